@@ -1,0 +1,1 @@
+"""Ring 1: alignment mathematics as pure functions, values to values."""

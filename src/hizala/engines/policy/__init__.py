@@ -1,0 +1,1 @@
+"""Model weights: load, forest forward, heads, adapters."""

@@ -1,0 +1,1 @@
+"""Devices: the step, optimiser, schedules, checkpoints."""

@@ -1,0 +1,1 @@
+"""Ring 3a: order things and write run directories."""

@@ -1,0 +1,117 @@
+"""What the parts of Hizala ask of each other. Typing only: nothing here runs and nothing heavy is imported."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from hizala.core.logps import SeqLogps
+    from hizala.records import Estimate, Finding, Group, Sample, TokenGroup, Verdict
+
+
+class Tree(Protocol):
+    """Groups packed into one row of tokens: what one forward of a policy takes."""
+
+    groups: tuple[TokenGroup, ...]
+
+    @property
+    def tokens(self) -> int:
+        """Tokens in the row."""
+
+
+class Policy(Protocol):
+    """A model whose log-probs can be measured and trained."""
+
+    module: nn.Module
+
+    def pack(self, groups: Sequence[TokenGroup], token_budget: int) -> list[Tree]:
+        """Whole groups packed in order into rows of at most `token_budget` tokens (a larger group stands alone)."""
+
+    def logps(self, tree: Tree, *, entropy: bool = False, temperature: float = 1.0) -> SeqLogps:
+        """Log-probs of the counted response tokens, responses in the order of the tree's groups."""
+
+    def reference(self) -> AbstractContextManager[None]:
+        """While open, adapters are off: the policy is its own reference."""
+
+    def save(self, path: Path) -> None:
+        """Write a Hugging Face directory (adapters merged or kept, as the policy was loaded)."""
+
+
+class Sampler(Protocol):
+    """Something that generates."""
+
+    def sample(self, prompts: Sequence[Sequence[int]], *, n: int, max_tokens: int, seed: int) -> list[list[Sample]]:
+        """n samples for each prompt, in order."""
+
+
+class Tokenizer(Protocol):
+    """What turns groups into tokens: a tokenizer with a proven chat template."""
+
+    def encode_group(self, group: Group, *, max_length: int | None = None) -> TokenGroup:
+        """The group in tokens with the training mask."""
+
+    def encode_prompt(self, group: Group) -> list[int]:
+        """Token ids of the prompt as generation sees it."""
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """Text of generated ids, special tokens left out."""
+
+
+class Reward(Protocol):
+    """Something that scores the responses of a group."""
+
+    name: str
+
+    def score(self, group: Group) -> Sequence[Verdict]:
+        """One verdict a response, in order."""
+
+
+class Tracker(Protocol):
+    """Where live metrics go (TensorBoard, W&B, MLflow, trackio)."""
+
+    def log(self, metrics: Mapping[str, float], step: int) -> None:
+        """One row of metrics."""
+
+    def close(self) -> None:
+        """Flush and close."""
+
+
+class Suite(Protocol):
+    """An evaluation."""
+
+    name: str
+
+    def run(self, context: Any) -> Mapping[str, Estimate]:
+        """Figures by name, each with its interval."""
+
+
+class Monitor(Protocol):
+    """Something that watches a run."""
+
+    name: str
+
+    def look(self, metrics: Mapping[str, float], step: int) -> Iterable[Finding]:
+        """What was noticed at this step."""
+
+
+class Exporter(Protocol):
+    """A reader that writes a run for another framework."""
+
+    name: str
+
+    def write(self, run: Path, target: Path) -> Sequence[Finding]:
+        """Write, and say where the meaning differs."""
+
+
+class Counted(Protocol):
+    """Anything with a length; used for progress bars."""
+
+    def __len__(self) -> int: ...
+
+
+TensorMap = Mapping[str, "Tensor"]

@@ -1,0 +1,1 @@
+"""Ring 3b: read run directories; no torch."""

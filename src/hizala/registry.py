@@ -1,0 +1,120 @@
+"""One registry type for everything that is looked up by name. Standard library only.
+
+A loss is registered with `@loss(...)`: the names of its positional parameters (from `MEASURED`) say what the
+engine must measure, its keyword-only parameters are its configuration.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from importlib.metadata import entry_points
+from typing import Any, Generic, TypeVar
+
+from hizala.errors import ConfigError, RegistryError, nearest
+
+T = TypeVar("T")
+F = TypeVar("F", bound=Callable[..., Any])
+
+# The closed vocabulary of what a loss may ask the engine to measure.
+MEASURED: tuple[str, ...] = ("policy", "reference", "old", "sampler", "advantages", "values", "returns", "scores")
+# What one group of the data must hold for a loss: the `data` of a loss or an algorithm.
+DATA_SHAPES: tuple[str, ...] = ("response", "pair", "thumb", "ranking", "scored", "steps", "prompt", "rollout")
+
+
+class Registry(Generic[T]):
+    """Names to entries. Third parties add entries through the entry-point group `hizala.<kind>`.
+
+    Args:
+        kind: what is registered, singular (`loss`); used in messages and as the entry-point group.
+    """
+
+    def __init__(self, kind: str) -> None:
+        self.kind = kind
+        self._entries: dict[str, T] = {}
+        self._plugins_loaded = False
+
+    def add(self, name: str, entry: T) -> T:
+        """Register `entry`. Raises RegistryError when the name is taken."""
+        if name in self._entries:
+            raise RegistryError(f"{self.kind} '{name}' is already registered")
+        self._entries[name] = entry
+        return entry
+
+    def get(self, name: str) -> T:
+        """The entry of that name. Raises ConfigError naming the nearest known one."""
+        self._load_plugins()
+        if name not in self._entries:
+            known = ", ".join(sorted(self._entries)) or "none"
+            raise ConfigError(f"unknown {self.kind} '{name}'{nearest(name, self._entries)}", fix=f"known: {known}")
+        return self._entries[name]
+
+    def names(self) -> tuple[str, ...]:
+        """All registered names, sorted."""
+        self._load_plugins()
+        return tuple(sorted(self._entries))
+
+    def __contains__(self, name: object) -> bool:
+        self._load_plugins()
+        return name in self._entries
+
+    def __iter__(self) -> Iterator[T]:
+        return (self._entries[name] for name in self.names())
+
+    def _load_plugins(self) -> None:
+        if self._plugins_loaded:
+            return
+        self._plugins_loaded = True
+        for point in entry_points(group=f"hizala.{self.kind}"):
+            point.load()
+
+
+@dataclass(frozen=True, slots=True)
+class Bound:
+    """Bounds of a number, for `Annotated[float, Bound(gt=0)]` on a keyword-only parameter."""
+
+    gt: float | None = None
+    ge: float | None = None
+    lt: float | None = None
+    le: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Loss:
+    """A registered loss: the function, the data it takes, its source, and what it asks to be measured."""
+
+    name: str
+    fn: Callable[..., Any]
+    data: str
+    source: str
+    measures: tuple[str, ...]
+    separable: bool = True
+
+
+losses: Registry[Loss] = Registry("loss")
+
+
+def loss(name: str, *, data: str, source: str, separable: bool = True) -> Callable[[F], F]:
+    """Register a pure loss function.
+
+    Args:
+        name: the name a recipe uses.
+        data: what a group must hold, one of `DATA_SHAPES`.
+        source: paper and equation.
+        separable: False when the loss couples the groups of a batch, so that a step may not split them.
+    Raises:
+        RegistryError: unknown data shape, or a positional parameter outside `MEASURED`.
+    """
+    if data not in DATA_SHAPES:
+        raise RegistryError(f"loss '{name}' has unknown data shape '{data}'{nearest(data, DATA_SHAPES)}")
+
+    def register(fn: F) -> F:
+        positional = [p.name for p in inspect.signature(fn).parameters.values() if p.kind is not p.KEYWORD_ONLY]
+        for parameter in positional:
+            if parameter not in MEASURED:
+                raise RegistryError(f"loss '{name}' asks for '{parameter}'{nearest(parameter, MEASURED)}")
+        losses.add(name, Loss(name, fn, data, source, tuple(positional), separable))
+        return fn
+
+    return register
