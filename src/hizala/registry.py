@@ -6,11 +6,12 @@ engine must measure, its keyword-only parameters are its configuration.
 
 from __future__ import annotations
 
+import importlib
 import inspect
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from importlib.metadata import entry_points
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, Literal, TypeVar
 
 from hizala.errors import ConfigError, RegistryError, nearest
 
@@ -79,10 +80,24 @@ class Bound:
     lt: float | None = None
     le: float | None = None
 
+    @property
+    def __is_annotated_types_grouped_metadata__(self) -> Literal[True]:
+        """Marks a bound for pydantic, so that it works in a settings class as it does on a function."""
+        return True
+
+    def __iter__(self) -> Iterator[object]:
+        """The bound in the words of `annotated_types`; only pydantic asks for it."""
+        import annotated_types
+
+        for name in ("gt", "ge", "lt", "le"):
+            value = getattr(self, name)
+            if value is not None:
+                yield getattr(annotated_types, name.capitalize())(value)
+
 
 @dataclass(frozen=True, slots=True)
 class Loss:
-    """A registered loss: the function, the data it takes, its source, and what it asks to be measured."""
+    """A registered loss: the function, the data it takes, its source, what it asks to be measured, what its terms count."""
 
     name: str
     fn: Callable[..., Any]
@@ -90,12 +105,13 @@ class Loss:
     source: str
     measures: tuple[str, ...]
     separable: bool = True
+    unit: str = "token"
 
 
 losses: Registry[Loss] = Registry("loss")
 
 
-def loss(name: str, *, data: str, source: str, separable: bool = True) -> Callable[[F], F]:
+def loss(name: str, *, data: str, source: str, separable: bool = True, unit: str | None = None) -> Callable[[F], F]:
     """Register a pure loss function.
 
     Args:
@@ -103,6 +119,8 @@ def loss(name: str, *, data: str, source: str, separable: bool = True) -> Callab
         data: what a group must hold, one of `DATA_SHAPES`.
         source: paper and equation.
         separable: False when the loss couples the groups of a batch, so that a step may not split them.
+        unit: what the loss's terms count (a key of `core.reduce.REDUCTIONS`); default: "pair" for pairs, "token" for
+            responses and rollouts, else "response".
     Raises:
         RegistryError: unknown data shape, or a positional parameter outside `MEASURED`.
     """
@@ -114,7 +132,36 @@ def loss(name: str, *, data: str, source: str, separable: bool = True) -> Callab
         for parameter in positional:
             if parameter not in MEASURED:
                 raise RegistryError(f"loss '{name}' asks for '{parameter}'{nearest(parameter, MEASURED)}")
-        losses.add(name, Loss(name, fn, data, source, tuple(positional), separable))
+        counted = unit or {"pair": "pair", "response": "token", "rollout": "token"}.get(data, "response")
+        losses.add(name, Loss(name, fn, data, source, tuple(positional), separable, counted))
         return fn
 
     return register
+
+
+@dataclass(frozen=True, slots=True)
+class StageSpec:
+    """A kind of stage that a recipe can name.
+
+    Attributes:
+        name: the key that starts the stage in a recipe (`dpo`).
+        config: its settings, a `config.Strict` class.
+        run: what carries it out: a callable, or `module:function` that is imported when the stage starts.
+        summary: one line for `--help`, the schema and docs.
+    """
+
+    name: str
+    config: type[Any]
+    run: Callable[..., Any] | str
+    summary: str
+
+    def load(self) -> Callable[..., Any]:
+        """The callable behind `run`."""
+        if not isinstance(self.run, str):
+            return self.run
+        module, _, function = self.run.partition(":")
+        found: Callable[..., Any] = getattr(importlib.import_module(module), function)
+        return found
+
+
+stages: Registry[StageSpec] = Registry("stage")
