@@ -1,1 +1,1 @@
-"""Generation."""
+"""Generation: what samples from a policy, and the distribution it samples from."""

@@ -1,0 +1,109 @@
+"""The distribution a sampler really draws from: temperature, then top-k, top-p and min-p, renormalised."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from hizala.errors import ConfigError
+
+
+@dataclass(frozen=True, slots=True)
+class Distribution:
+    """How next-token logits become the distribution tokens are drawn from.
+
+    q = softmax(logits / temperature), cut to the top_k most likely tokens, then to the smallest set of them that holds
+    a share top_p of what is left, then to tokens at least min_p times as likely as the likeliest; renormalised.
+
+    Attributes:
+        temperature: >= 0; 0 is greedy: the likeliest token, with probability 1.
+        top_k: >= 0; 0 keeps all. Tokens tied with the k-th are kept.
+        top_p: (0, 1]; 1 keeps all.
+        min_p: [0, 1); 0 keeps all.
+    Raises:
+        ConfigError: a bound above is violated, or truncation is asked for with temperature 0, where it does nothing.
+    Source: Holtzman et al. 2020, arXiv:1904.09751, sec. 3.1 (top-p); Nguyen et al. 2024, arXiv:2407.01082, sec. 3.
+    Differs: vLLM applies min_p before top_k and top_p; the order here is that of transformers.
+    """
+
+    temperature: float = 1.0
+    top_k: int = 0
+    top_p: float = 1.0
+    min_p: float = 0.0
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.temperature < float("inf"):
+            raise ConfigError(f"temperature must be a finite number >= 0, not {self.temperature}", where="temperature")
+        if self.top_k < 0:
+            raise ConfigError(f"top_k must be >= 0, not {self.top_k}", where="top_k", fix="0 keeps every token")
+        if not 0 < self.top_p <= 1:
+            raise ConfigError(f"top_p must be in (0, 1], not {self.top_p}", where="top_p", fix="1 keeps every token")
+        if not 0 <= self.min_p < 1:
+            raise ConfigError(f"min_p must be in [0, 1), not {self.min_p}", where="min_p", fix="0 keeps every token")
+        if self.greedy and self.truncates:
+            raise ConfigError(
+                "top_k, top_p and min_p have no effect at temperature 0",
+                where="temperature",
+                fix="leave them out, or set a temperature above 0",
+            )
+
+    @property
+    def greedy(self) -> bool:
+        """Whether the likeliest token is always taken."""
+        return self.temperature == 0
+
+    @property
+    def truncates(self) -> bool:
+        """Whether some tokens may be cut off."""
+        return self.top_k > 0 or self.top_p < 1 or self.min_p > 0
+
+    def scaled(self, logits: Tensor) -> Tensor:
+        """(R, V) float32 logits of the distribution drawn from, -inf at tokens cut off; not for temperature 0."""
+        scaled = logits.float()
+        if self.temperature != 1:
+            scaled = scaled / self.temperature
+        if 0 < self.top_k < scaled.shape[-1]:
+            kth = scaled.topk(self.top_k, dim=-1).values[..., -1:]
+            scaled = scaled.masked_fill(scaled < kth, float("-inf"))
+        if self.top_p < 1:
+            ordered, order = scaled.sort(dim=-1, descending=True, stable=True)
+            shares = ordered.softmax(dim=-1)
+            # A token stays when those before it hold less than top_p, so the likeliest always stays.
+            beyond = shares.cumsum(dim=-1) - shares >= self.top_p
+            scaled = scaled.masked_fill(torch.zeros_like(beyond).scatter(-1, order, beyond), float("-inf"))
+        if self.min_p > 0:
+            floor = scaled.amax(dim=-1, keepdim=True) + torch.log(torch.tensor(self.min_p))
+            scaled = scaled.masked_fill(scaled < floor, float("-inf"))
+        return scaled
+
+    def logps(self, logits: Tensor) -> Tensor:
+        """(R, V) nats: log-probs of the distribution drawn from; -inf where nothing is drawn."""
+        if self.greedy:
+            logps = torch.full(logits.shape, float("-inf"), device=logits.device)
+            return logps.scatter(-1, logits.argmax(dim=-1, keepdim=True), 0.0)
+        return self.scaled(logits).log_softmax(dim=-1)
+
+    def draw(self, logits: Tensor, uniforms: Tensor) -> tuple[Tensor, Tensor]:
+        """Draw one token a row by inverting the cumulative distribution.
+
+        Args:
+            logits: (R, V).
+            uniforms: (R,) float64 in [0, 1), one a row: what makes a row's draw independent of the other rows.
+        Returns:
+            tokens (R,) int64, and their log-probs (R,) float32 nats under the distribution drawn from.
+        """
+        if self.greedy:
+            tokens = logits.argmax(dim=-1)
+            return tokens, torch.zeros(tokens.shape, device=logits.device)
+        scaled = self.scaled(logits)
+        scaled = scaled - scaled.amax(dim=-1, keepdim=True)
+        # In float64: a float32 sum over a large vocabulary would shift the edges between tokens.
+        cumulative = scaled.exp().cumsum(dim=-1, dtype=torch.float64)
+        total = cumulative[:, -1]
+        # Strictly below the total, so that a token of probability 0 at the end is never taken.
+        point = torch.minimum(uniforms * total, torch.nextafter(total, torch.zeros_like(total)))
+        tokens = torch.searchsorted(cumulative, point[:, None], right=True)[:, 0]
+        logps = scaled.gather(-1, tokens[:, None])[:, 0] - total.log().float()
+        return tokens, logps
