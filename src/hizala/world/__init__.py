@@ -1,1 +1,42 @@
 """The embedded world: tasks with a known truth, and a small model that speaks its language."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from hizala.world.refs import resolve
+from hizala.world.sample import (
+    FAMILIES,
+    SAMPLERS,
+    TASKS,
+    chat,
+    generate,
+    gold,
+    preferences,
+    prompts,
+    rankings,
+    steps,
+    thumbs,
+)
+
+
+def model_dir() -> Path:
+    """Directory of the shipped model: Hugging Face files, a Qwen 3 of about a million parameters."""
+    return Path(__file__).parent / "model"
+
+
+__all__ = [
+    "FAMILIES",
+    "SAMPLERS",
+    "TASKS",
+    "chat",
+    "generate",
+    "gold",
+    "model_dir",
+    "preferences",
+    "prompts",
+    "rankings",
+    "resolve",
+    "steps",
+    "thumbs",
+]
