@@ -70,8 +70,10 @@ class Terms:
 
     Attributes:
         loss: (U,) nats; one term a unit of the loss (token, response, pair or group), never averaged here.
-        unit: what U counts; the global denominator is the number of such units in the whole batch.
-        segments: (U,) int64 index of the response (for unit "token"), else None: units stand in order.
+        unit: what U counts, a key of `core.reduce.REDUCTIONS`; the global denominator is the (weighted) number of
+            such units in the whole batch.
+        segments: (U,) int64 index of the response, or for "chosen_token" of the pair; None for larger units, which
+            stand in the order of the groups.
         metrics: name to (M,) detached tensor, each averaged over all M of the whole batch.
     """
 

@@ -21,7 +21,12 @@ def nll(policy: SeqLogps) -> Terms:
     return Terms(-policy.tokens, "token", {"nll": -policy.tokens.detach()}, policy.segments)
 
 
-@loss("chosen_nll", data="pair", source="Pang et al. 2024, arXiv:2404.19733, eq. 1 (the NLL term)")
+@loss(
+    "chosen_nll",
+    data="pair",
+    unit="chosen_token",
+    source="Pang et al. 2024, arXiv:2404.19733, eq. 1 (the NLL term)",
+)
 def chosen_nll(policy: Pairs) -> Terms:
     """Negative log-likelihood of the chosen response's tokens, to be added to a pairwise loss.
 
@@ -30,9 +35,9 @@ def chosen_nll(policy: Pairs) -> Terms:
     Args:
         policy: log-probs of P pairs; the rejected side is not used.
     Returns:
-        Terms: loss (N,), nats a token of the N chosen tokens, unit "token"; metric `nll` (N,).
+        Terms: loss (N,), nats a token of the N chosen tokens, unit "chosen_token"; metric `nll` (N,).
     Source: Pang et al. 2024, arXiv:2404.19733, eq. 1: there each response is divided by its own length;
         choose reduction "response" for that.
     """
     tokens = policy.chosen.tokens
-    return Terms(-tokens, "token", {"nll": -tokens.detach()}, policy.chosen.segments)
+    return Terms(-tokens, "chosen_token", {"nll": -tokens.detach()}, policy.chosen.segments)

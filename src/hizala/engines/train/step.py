@@ -1,0 +1,237 @@
+"""The engine: one step that measures, calls the losses, reduces once, clips and steps. It knows no algorithm."""
+
+from __future__ import annotations
+
+import math
+import resource
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from hizala.core.reduce import Layout, reduce
+from hizala.core.schedule import factor
+from hizala.engines.train import measuring, optim
+from hizala.engines.train.objective import Objective
+from hizala.engines.train.settings import Settings
+from hizala.engines.train.tally import Tally, divergence, per_group
+from hizala.engines.train.world import World, shard, whole
+from hizala.errors import TrainError
+from hizala.protocols import Policy, Tree
+from hizala.records import Finding, TokenGroup
+
+
+@dataclass(frozen=True, slots=True)
+class StepReport:
+    """What one step did.
+
+    Attributes:
+        metrics: deterministic figures: `loss`, each loss's own as `loss_name/metric` averaged over the whole batch,
+            `kl`, `grad_norm` (before clipping), `lr`, `tokens`, `skipped`.
+        perf: what the machine did: `tokens_per_second`, `seconds`, `peak_memory_mb`.
+    """
+
+    metrics: dict[str, float]
+    perf: dict[str, float]
+
+
+class Engine:
+    """Trains a policy. Under `torchrun` every process is given the same batches and takes its share of each.
+
+    Args:
+        policy: what is trained; sharded over the processes when there are several.
+        settings: optimiser, schedule, budget, checkpoints.
+    """
+
+    def __init__(self, policy: Policy, settings: Settings) -> None:
+        self.policy, self.settings = policy, settings
+        self.device = next(policy.module.parameters()).device
+        self.world = World.current()
+        shard(policy.module, self.world, self.device.type)
+        self.optimizer = optim.build(policy.module, settings)
+        self._parameters = list(optim.trainable(policy.module).values())
+        self.steps = 0
+        self.skipped = 0
+        self._skipped_in_a_row = 0
+        self._findings: list[Finding] = []
+
+    @property
+    def findings(self) -> list[Finding]:
+        """What was noticed so far: steps skipped, checkpoints that could not be used."""
+        if not self.skipped:
+            return list(self._findings)
+        message = f"{self.skipped} steps skipped because their gradient was not finite"
+        return [*self._findings, Finding("nonfinite-gradient", "warning", message, count=self.skipped)]
+
+    def step(
+        self, groups: Sequence[TokenGroup], objective: Objective, columns: measuring.Columns | None = None
+    ) -> StepReport:
+        """One optimiser step on a whole batch.
+
+        Args:
+            groups: the global batch, the same on every process.
+            objective: what to minimise.
+            columns: name -> group id -> (N_g,) what was measured before, one value a counted token.
+        Raises:
+            TrainError: the batch does not fit the objective, or gradients stay non-finite.
+        """
+        started = time.perf_counter()
+        self.optimizer.zero_grad(set_to_none=True)
+        tally = self.accumulate(groups, objective, columns)
+        gradients = optim.gradients(self._parameters)
+        tally.add("squared_norm", optim.squared_norm(gradients), count=1)
+        sums, counts = tally.read(self.world)
+        norm = math.sqrt(sums.pop("squared_norm"))
+        metrics = {name: value / (counts[name] or 1.0) for name, value in sums.items()}
+        lr = self._learning_rate()
+        usable = math.isfinite(norm) and math.isfinite(metrics["loss"])
+        if usable:
+            self._apply(gradients, norm, lr)
+        tokens = sum(group.tokens for group in groups)
+        metrics |= {"grad_norm": norm, "lr": lr, "tokens": float(tokens), "skipped": float(not usable)}
+        self._count(usable, metrics["loss"])
+        seconds = time.perf_counter() - started
+        perf = {"tokens_per_second": tokens / seconds, "seconds": seconds, "peak_memory_mb": _peak_memory(self.device)}
+        return StepReport(metrics, perf)
+
+    def accumulate(
+        self, groups: Sequence[TokenGroup], objective: Objective, columns: measuring.Columns | None = None
+    ) -> Tally:
+        """Add the gradient of the batch's loss to the parameters; the metrics it met on the way.
+
+        Processes with fewer forwards than others repeat one at weight 0, so that their collectives meet.
+        """
+        self.policy.module.train()
+        _check_batch(groups, objective)
+        denominator = objective.denominators(Layout.of(groups))
+        tally = Tally()
+        for tree, live in self._rounds(groups, objective):
+            values = measuring.forward(self.policy, tree, objective.measures, columns or {})
+            layout = Layout.of(tree.groups)
+            total: Tensor | float = 0.0
+            for part in objective.parts:
+                terms = part.call(*measuring.arguments(values, part.loss))
+                share = reduce(terms, layout, part.reduction_of(terms), denominator(part, terms))
+                total = total + part.weight * share
+                tally.add(f"{part.loss.name}/loss", share, count=0, live=live)
+                for name, metric in terms.metrics.items():
+                    tally.add(f"{part.loss.name}/{name}", metric, live=live)
+            assert isinstance(total, Tensor)
+            tally.add("loss", total, count=0, live=live)
+            away = divergence(values)
+            if away is not None:
+                tally.add("kl", away, live=live)
+            (total if live else total * 0.0).backward()  # type: ignore[no-untyped-call]
+        return tally
+
+    @torch.no_grad()
+    def evaluate(
+        self, groups: Sequence[TokenGroup], objective: Objective, columns: measuring.Columns | None = None
+    ) -> dict[str, NDArray[np.float64]]:
+        """The objective's metrics on groups that are not trained on, one value a group.
+
+        What a loss gives per token is averaged within each group, so that a group is one unit of an interval; a
+        group without a counted token is left out of those figures.
+
+        Returns:
+            metric -> (G,), groups in order.
+        """
+        self.policy.module.eval()
+        _check_batch(groups, objective)
+        parts: list[dict[str, NDArray[np.float64]]] = []
+        for tree, live in self._rounds(groups, objective):
+            values = measuring.forward(self.policy, tree, objective.measures, columns or {})
+            terms = [part.call(*measuring.arguments(values, part.loss)) for part in objective.parts]
+            if live:
+                parts.append(per_group(Layout.of(tree.groups), objective, terms, values))
+        self.policy.module.train()
+        mine = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]} if parts else {}
+        gathered = self.world.gather((self._share(groups), mine))
+        table: dict[str, NDArray[np.float64]] = {}
+        for indices, rows in gathered:
+            for name, row in rows.items():
+                table.setdefault(name, np.full(len(groups), np.nan))[indices] = row
+        return {name: row[~np.isnan(row)] for name, row in table.items()}
+
+    def measure(self, groups: Sequence[TokenGroup]) -> list[NDArray[np.float32]]:
+        """Log-probs of the counted tokens of each group under the policy as it stands, without gradient.
+
+        Returns:
+            One (N_g,) array a group, nats; every process gets all of them.
+        """
+        return measuring.measure(self.policy, groups, self.settings.token_budget)
+
+    def whole(self) -> AbstractContextManager[None]:
+        """While open, every process holds all of the policy's parameters, so that it can be written."""
+        return whole(self.policy.module)
+
+    def _share(self, groups: Sequence[TokenGroup]) -> list[int]:
+        return self.world.share([group.tokens for group in groups])
+
+    def _rounds(self, groups: Sequence[TokenGroup], objective: Objective) -> Iterator[tuple[Tree, bool]]:
+        """This process's forwards, then repeats (False) until every process has had as many."""
+        mine = [groups[index] for index in self._share(groups)]
+        trees = self.policy.pack(mine, self.settings.token_budget) if mine else []
+        every = self.world.gather(len(trees))
+        objective.check_split(sum(every))
+        yield from ((tree, True) for tree in trees)
+        missing = max(every) - len(trees)
+        if missing:
+            least = min(groups, key=lambda group: group.tokens)
+            yield from [(self.policy.pack([least], self.settings.token_budget)[0], False)] * missing
+
+    def _learning_rate(self) -> float:
+        settings = self.settings
+        return settings.learning_rate * factor(
+            self.steps,
+            settings.total_steps,
+            kind=settings.schedule,
+            warmup=settings.warmup_steps,
+            decay=settings.decay_steps,
+            floor=settings.floor or 0.0,
+        )
+
+    def _apply(self, gradients: list[Tensor], norm: float, lr: float) -> None:
+        limit = self.settings.max_grad_norm
+        if limit is not None and norm > limit:
+            torch._foreach_mul_(gradients, limit / norm)
+        for group in self.optimizer.param_groups:
+            group["lr"] = lr
+        self.optimizer.step()
+
+    def _count(self, usable: bool, loss: float) -> None:
+        self.steps += 1
+        self._skipped_in_a_row = 0 if usable else self._skipped_in_a_row + 1
+        self.skipped += not usable
+        if self._skipped_in_a_row >= self.settings.nonfinite_limit:
+            raise TrainError(
+                f"{self._skipped_in_a_row} steps in a row had a non-finite gradient (loss {loss})",
+                where=f"step {self.steps}",
+                fix="lower learning_rate, or look for a broken batch or a damaged model",
+            )
+
+
+def _check_batch(groups: Sequence[TokenGroup], objective: Objective) -> None:
+    """Every group holds what the objective's losses take."""
+    if not groups:
+        raise TrainError("the batch is empty")
+    if objective.data != "pair":
+        return
+    for group in groups:
+        if len(group.responses) != 2:
+            raise TrainError(
+                f"'{objective.name}' takes pairs, but a group has {len(group.responses)} responses",
+                where=f"group {group.id}",
+            )
+
+
+def _peak_memory(device: torch.device) -> float:
+    """Largest memory so far, MB: the allocator's on a GPU, the process's on a CPU."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device) / 2**20
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10
