@@ -1,1 +1,21 @@
-"""Ring 3a: order things and write run directories."""
+"""Ring 3a: order things and write run directories. Importing this package registers the stages of a recipe."""
+
+from hizala.algorithms import algorithms
+from hizala.core import losses as _losses  # registers the losses that rows speak of
+from hizala.pipelines.settings import EvaluateSettings, stage_model
+from hizala.registry import StageSpec, stages
+
+
+def register() -> None:
+    """Make every stage known to recipes: one for each row of the table, and `evaluate`. Harmless when repeated."""
+    for row in algorithms:
+        if row.name not in stages:
+            stages.add(row.name, StageSpec(row.name, stage_model(row), "hizala.pipelines.offline:train", row.summary))
+    if "evaluate" not in stages:
+        summary = "measure every model made so far, with intervals and paired differences"
+        spec = StageSpec("evaluate", EvaluateSettings, "hizala.pipelines.evaluate:evaluate", summary)
+        stages.add("evaluate", spec)
+
+
+register()
+del _losses

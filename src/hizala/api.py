@@ -1,0 +1,86 @@
+"""The Python side of the command line: the same recipes, the same run directories.
+
+import hizala
+
+recipe = hizala.recipe(
+    name="tiny",
+    stages=[
+        {"sft": {"data": "world:chat?n=500", "epochs": 1}},
+        {"dpo": {"data": "world:preferences?n=500", "chosen_nll_weight": 1.0}},
+        {"evaluate": {"suites": ["world"]}},
+    ],
+)
+result = hizala.run(recipe)
+print(result.results["paired"], result.report)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from hizala.config import Recipe
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What a run left: its directory, models by name, the last evaluation's figures, and the report."""
+
+    path: Path
+    models: Mapping[str, Path]
+    results: Mapping[str, Any] | None
+    report: Path | None
+
+
+def load_recipe(path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
+    """A recipe from a YAML file, checked against every stage's settings.
+
+    Args:
+        path: the file.
+        overrides: `key=value` as for `--set`.
+    Raises:
+        ConfigError: all problems of the file at once, each with its line and field.
+    """
+    from hizala import config, pipelines
+
+    pipelines.register()
+    return config.load(Path(path), overrides)
+
+
+def recipe(**values: Any) -> Recipe:
+    """A recipe from Python values, checked in the same way as a file.
+
+    Raises:
+        ConfigError: as `load_recipe`, with the field's path in place of a line.
+    """
+    from hizala import config, pipelines
+
+    pipelines.register()
+    return config.loads(config.dump(values), file="recipe")
+
+
+def run(source: str | Path | Recipe, overrides: Sequence[str] = (), *, report: bool = True) -> Result:
+    """Carry out a recipe: skip what is finished, continue what was interrupted, redo what changed.
+
+    Args:
+        source: a recipe file or a checked recipe.
+        overrides: `key=value` as for `--set`; only with a file.
+        report: write RUN/report.html at the end.
+    Raises:
+        HizalaError: with one clear message; nothing that was finished is lost.
+    """
+    from hizala.config import Recipe
+
+    checked = source if isinstance(source, Recipe) else load_recipe(source, overrides)
+    from hizala.pipelines import build  # after the check: a wrong recipe is refused before heavy imports
+
+    done = build.run(checked)
+    page = None
+    if report and done.first:
+        from hizala.readers.report import write
+
+        page = write(done.path)
+    return Result(done.path, done.models, done.results, page)

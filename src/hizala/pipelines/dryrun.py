@@ -1,0 +1,203 @@
+"""`hizala run --dry-run`: check recipe, model, template and data, and estimate the work, without training."""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+from rich.console import Console
+from rich.table import Table
+
+from hizala.algorithms import algorithms
+from hizala.config import Recipe, Stage
+from hizala.engines.data.templates import ChatTemplate
+from hizala.errors import HizalaError
+from hizala.pipelines.context import resolve_model
+from hizala.pipelines.material import Batches, Material, open_source, prepare
+from hizala.pipelines.settings import TrainSettings
+from hizala.records import TokenGroup
+
+# Share of the measured matmul rate that training reaches; wide, because small models are bound by other things.
+_EFFICIENCY = (0.25, 0.7)
+
+
+@dataclass(frozen=True, slots=True)
+class StagePlan:
+    """What a stage would do.
+
+    Attributes:
+        stage: its name.
+        groups, held_out: how many.
+        tokens: tokens a pass over the training groups computes, each prompt counted once.
+        steps: optimiser steps.
+        memory: bytes at the peak, an estimate.
+        seconds: (low, high) estimate of the time.
+        notes: what the data check found.
+    """
+
+    stage: str
+    groups: int
+    held_out: int
+    tokens: int
+    steps: int
+    memory: int
+    seconds: tuple[float, float]
+    notes: tuple[str, ...]
+
+
+@dataclass(slots=True)
+class Plan:
+    """A dry run's outcome: one row a training stage, and every problem met."""
+
+    recipe: str
+    stages: list[StagePlan] = field(default_factory=list)
+    problems: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """Sizes of a model, from its configuration."""
+
+    parameters: int
+    hidden: int
+    intermediate: int
+    layers: int
+    vocab: int
+
+
+def dry_run(recipe: Recipe) -> Plan:
+    """Check and estimate every stage; problems are collected, nothing is written.
+
+    Raises:
+        ModelError: the model cannot be resolved, so that nothing can be said.
+    """
+    plan = Plan(recipe.name)
+    base = resolve_model(recipe.model)
+    shape = model_shape(base)
+    rates = {name: matmul_rate(kind) for name, kind in (("float32", torch.float32), ("bfloat16", torch.bfloat16))}
+    for stage in recipe.stages:
+        if not isinstance(stage.config, TrainSettings):
+            continue
+        try:
+            plan.stages.append(_plan(recipe, stage, base, shape, rates))
+        except HizalaError as error:
+            plan.problems.append(f"{stage.name}: {error}")
+    return plan
+
+
+def _plan(recipe: Recipe, stage: Stage, base: Path, shape: Shape, rates: dict[str, float]) -> StagePlan:
+    settings = stage.config
+    assert isinstance(settings, TrainSettings)
+    template = ChatTemplate.load(base, mode=settings.template)
+    template.prove()
+    row = algorithms.get(stage.kind)
+    source = open_source(
+        settings.data, shape=row.data, format=settings.format, side=settings.side, limit=settings.limit
+    )
+    material = prepare(
+        source,
+        template,
+        holdout=settings.holdout,
+        max_holdout=settings.max_holdout,
+        max_length=settings.max_length,
+        seed=recipe.seed,
+    )
+    batches = Batches(len(material.train), settings.batch_size, recipe.seed)
+    steps = settings.steps or batches.steps(settings.epochs)
+    tokens = sum(group.tokens for group in material.train)
+    work = _flops(material, shape, steps * batches.size, needs_reference="dpo" in row.losses)
+    rate = rates[settings.dtype]
+    return StagePlan(
+        stage=stage.name,
+        groups=len(material.train),
+        held_out=len(material.held_out),
+        tokens=tokens,
+        steps=steps,
+        memory=_memory(material.train, shape, settings),
+        seconds=(work / rate / _EFFICIENCY[1], work / rate / _EFFICIENCY[0]),
+        notes=tuple(f"{f.count} × {f.message}" for f in material.findings),
+    )
+
+
+def model_shape(model: Path) -> Shape:
+    """Sizes of a Hugging Face model directory, from config.json and the weights' headers."""
+    config = json.loads((model / "config.json").read_text(encoding="utf-8"))
+    config = config.get("text_config", config)
+    parameters = sum(_tensor_elements(file) for file in sorted(model.glob("*.safetensors")))
+    hidden = int(config.get("hidden_size", 0))
+    return Shape(
+        parameters, hidden, int(config.get("intermediate_size", 4 * hidden)),
+        int(config.get("num_hidden_layers", 1)), int(config.get("vocab_size", 1)),
+    )  # fmt: skip
+
+
+def _tensor_elements(file: Path) -> int:
+    with file.open("rb") as handle:
+        size = int.from_bytes(handle.read(8), "little")
+        header = json.loads(handle.read(size))
+    return sum(math.prod(entry["shape"]) for name, entry in header.items() if name != "__metadata__")
+
+
+def matmul_rate(dtype: torch.dtype, seconds: float = 0.15) -> float:
+    """Floating-point operations a second of a square matrix product on this machine's default device."""
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    size = 4096 if device == "cuda" else 512
+    left = torch.randn(size, size, device=device).to(dtype)
+    count = 0
+    torch.mm(left, left)
+    started = time.perf_counter()
+    while time.perf_counter() - started < seconds:
+        torch.mm(left, left)
+        if device == "cuda":
+            torch.cuda.synchronize()
+        count += 1
+    return 2.0 * size**3 * count / (time.perf_counter() - started)
+
+
+def _flops(material: Material, shape: Shape, groups: int, *, needs_reference: bool) -> float:
+    """6 operations a parameter and token in training, 2 in a forward (reference, held-out evaluations)."""
+    per_group = sum(group.tokens for group in material.train) / len(material.train)
+    held = sum(group.tokens for group in material.held_out) * 11
+    once = len(material.train) * per_group if needs_reference else 0.0
+    return shape.parameters * (6.0 * per_group * groups + 2.0 * (held + once))
+
+
+def _memory(groups: Sequence[TokenGroup], shape: Shape, settings: TrainSettings) -> int:
+    """Weights, gradients and AdamW's two moments in float32, activations of one forward, one chunk of logits."""
+    width = 2 if settings.dtype == "bfloat16" else 4
+    trained = shape.parameters if settings.lora is None else int(0.02 * shape.parameters)
+    states = 4 * shape.parameters + 12 * trained + (2 * shape.parameters if width == 2 else 0)
+    tokens = min(settings.token_budget, max(group.tokens for group in groups) * settings.batch_size)
+    per_layer = tokens * (10 * shape.hidden + 3 * shape.intermediate) * width
+    layers = 2 if settings.checkpointing else shape.layers
+    logits = min(tokens, 1024) * shape.vocab * 4 * 2
+    return int(states + per_layer * layers + logits)
+
+
+def render(plan: Plan) -> None:
+    """Print a plan for people."""
+    console = Console()
+    table = Table(title=f"dry run of {plan.recipe}: nothing was trained or written", title_justify="left")
+    for column in ("stage", "groups", "held out", "tokens a pass", "steps", "memory", "time", "notes"):
+        table.add_column(column, overflow="fold")
+    for stage in plan.stages:
+        low, high = stage.seconds
+        table.add_row(
+            stage.stage, f"{stage.groups:,}", f"{stage.held_out:,}", f"{stage.tokens:,}", f"{stage.steps:,}",
+            f"~{stage.memory / 2**20:,.0f} MiB", f"{_span(low)} to {_span(high)}", "\n".join(stage.notes),
+        )  # fmt: skip
+    console.print(table)
+    for problem in plan.problems:
+        console.print(f"problem: {problem}", style="red", markup=False)
+    console.print("no problem found" if not plan.problems else f"{len(plan.problems)} problem(s) found")
+
+
+def _span(seconds: float) -> str:
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

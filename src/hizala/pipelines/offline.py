@@ -1,0 +1,275 @@
+"""The offline pipeline: one training stage of any row of the table on data that is already there."""
+
+from __future__ import annotations
+
+import shutil
+import signal
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import numpy as np
+import torch
+
+from hizala.algorithms import Algorithm, algorithms
+from hizala.config import schema_of
+from hizala.core.stats.bootstrap import mean_interval
+from hizala.engines import track
+from hizala.engines.data.templates import ChatTemplate
+from hizala.engines.policy import Policy, load
+from hizala.engines.train import Engine, MetricsLog, Objective, Settings, whole
+from hizala.pipelines import reference
+from hizala.pipelines.context import ModelRef, StageContext
+from hizala.pipelines.material import Batches, Material, open_source, prepare
+from hizala.pipelines.progress import Bar, say, working
+from hizala.pipelines.rundir import model_digest, write_json
+from hizala.pipelines.settings import TrainSettings, loss_weight_field
+from hizala.registry import losses
+
+Columns = Mapping[str, Mapping[str, np.ndarray]]
+
+
+def train(context: StageContext) -> None:
+    """Run a training stage: data, reference log-probs, steps with checkpoints, export.
+
+    Raises:
+        DataError, TemplateError, ModelError, TrainError, CheckpointError: as their parts say.
+        KeyboardInterrupt: asked to stop; a checkpoint was written first.
+    """
+    row = algorithms.get(context.stage.kind)
+    settings = _settings(context)
+    template = ChatTemplate.load(context.model.path, mode=settings.template)
+    with working("template proven"):
+        template.prove()
+    material = _material(context, settings, row, template)
+    policy = _policy(context, settings)
+    objective = make_objective(row, settings)
+    columns: Columns = {}
+    if "reference" in objective.measures:
+        groups = [*material.train, *material.held_out]
+        columns = {"reference": reference.measured(context, policy, groups, material.digest, settings)}
+    batches = Batches(len(material.train), settings.batch_size, context.recipe.seed)
+    total = settings.steps or batches.steps(settings.epochs)
+    engine = Engine(policy, engine_settings(settings, total, context.key))
+    _Loop(context, settings, engine, objective, material, columns, batches, total).run()
+    _export(context, policy, settings)
+
+
+def make_objective(row: Algorithm, settings: TrainSettings) -> Objective:
+    """The row's losses with the stage's parameters and weights."""
+    values = settings.model_dump()
+    params = {key: values[key] for name in row.losses for key in schema_of(losses.get(name).fn).model_fields}
+    weights = {name: values.get(loss_weight_field(name), default) for name, default in row.losses.items()}
+    return Objective.of(row, params, weights=weights, reduction=settings.reduction)
+
+
+def engine_settings(settings: TrainSettings, total: int, identity: str) -> Settings:
+    """The engine's part of a stage's settings."""
+    return Settings(
+        learning_rate=settings.learning_rate,
+        schedule=settings.schedule,
+        warmup=settings.warmup,
+        weight_decay=settings.weight_decay,
+        betas=settings.adam_betas,
+        max_grad_norm=settings.max_grad_norm,
+        token_budget=settings.token_budget,
+        total_steps=total,
+        nonfinite_limit=settings.nonfinite_limit,
+        keep_last=settings.keep_last,
+        identity=identity,
+    )
+
+
+def _settings(context: StageContext) -> TrainSettings:
+    assert isinstance(context.stage.config, TrainSettings)
+    return context.stage.config
+
+
+def _policy(context: StageContext, settings: TrainSettings) -> Policy:
+    torch.manual_seed(context.recipe.seed)  # fresh adapters and dropout follow from it
+    with working("model loaded"):
+        return load(
+            context.model.path,
+            dtype=settings.dtype,
+            device=context.device,
+            lora=settings.lora.for_policy() if settings.lora else None,
+            checkpointing=settings.checkpointing,
+        )
+
+
+def _material(context: StageContext, settings: TrainSettings, row: Algorithm, template: ChatTemplate) -> Material:
+    source = open_source(
+        settings.data, shape=row.data, format=settings.format, side=settings.side, limit=settings.limit
+    )
+    with working("data read, split and encoded"):
+        material = prepare(
+            source,
+            template,
+            holdout=settings.holdout,
+            max_holdout=settings.max_holdout,
+            max_length=settings.max_length,
+            seed=context.recipe.seed,
+        )
+    if context.ledger is not None:
+        report = _data_report(context, settings, template, source)
+        context.ledger.append(
+            "data",
+            {"stage": context.stage.name, "source": source.name, "digest": source.digest, "tokens": material.digest,
+             "train": len(material.train), "held_out": len(material.held_out)},
+            files=[report],
+        )  # fmt: skip
+        say(f"  data: {len(material.train)} groups to train on, {len(material.held_out)} held out, from {source.name}")
+    return material
+
+
+def _data_report(context: StageContext, settings: TrainSettings, template: ChatTemplate, source: Any) -> Path:
+    from hizala.engines.data.check import check
+
+    path = context.dir / "findings.json"
+    write_json(path, check(source, template=template, max_length=settings.max_length).to_json())
+    return path
+
+
+class _Loop:
+    """The steps of a stage: continue where the last checkpoint stands, log, evaluate, save."""
+
+    def __init__(
+        self,
+        context: StageContext,
+        settings: TrainSettings,
+        engine: Engine,
+        objective: Objective,
+        material: Material,
+        columns: Columns,
+        batches: Batches,
+        total: int,
+    ) -> None:
+        self.context, self.settings, self.engine, self.objective = context, settings, engine, objective
+        self.material, self.columns, self.batches, self.total = material, columns, batches, total
+        self.save_every = settings.save_every or max(total // 10, 1)
+        self.eval_every = settings.eval_every or max(total // 10, 1)
+        self.home = context.dir / "checkpoints"
+        self.best: float | None = None
+        self.stop = False
+
+    def run(self) -> None:
+        """All remaining steps. On the first interrupt a checkpoint is written and KeyboardInterrupt raised."""
+        with ExitStack() as stack:
+            stack.enter_context(_interrupt(self._ask_to_stop))
+            log, start = self._resume()
+            stack.callback(log.close)
+            trackers = self._trackers()
+            stack.callback(trackers.close)
+            bar = stack.enter_context(Bar(self.context.stage.name, self.total, start))
+            if start == 0:
+                self._evaluate(0, log, trackers)
+            for step in range(start, self.total):
+                report = self.engine.step(
+                    [self.material.train[i] for i in self.batches[step]], self.objective, self.columns
+                )
+                log.train(step + 1, report.metrics, report.perf)
+                trackers.log({**report.metrics, **report.perf}, step + 1)
+                bar.advance(1, _headline(report.metrics))
+                last = step + 1 == self.total
+                if last or (step + 1) % self.eval_every == 0:
+                    self._evaluate(step + 1, log, trackers)
+                if last or self.stop or (step + 1) % self.save_every == 0:
+                    self._save(step + 1, log)
+                if self.stop and not last:
+                    raise KeyboardInterrupt
+            for finding in (*self.engine.findings, *trackers.findings):
+                say(f"  {finding.severity}: {finding.message}")
+
+    def _trackers(self) -> track.Trackers:
+        recipe = self.context.recipe
+        target = track.Target(
+            run_dir=self.context.run,
+            project=recipe.name,
+            name=self.context.stage.name,
+            config=self.settings.model_dump(mode="json"),
+        )
+        return track.Trackers(recipe.trackers if self.context.first else (), target)
+
+    def _ask_to_stop(self) -> None:
+        self.stop = True
+        say("  stopping after this step: a checkpoint will be written (press again to stop at once)")
+
+    def _resume(self) -> tuple[MetricsLog, int]:
+        state = self.engine.load(self.home)
+        if state is None:
+            return MetricsLog(self.context.dir, write=self.context.first), 0
+        self.best = state["best"]
+        say(f"  continuing after step {state['step']}")
+        return MetricsLog(self.context.dir, write=self.context.first, offset=state["metrics"]), int(state["step"])
+
+    def _save(self, step: int, log: MetricsLog) -> None:
+        self.engine.save(self.home, {"step": step, "metrics": log.offset(), "best": self.best})
+
+    def _evaluate(self, step: int, log: MetricsLog, trackers: track.Trackers) -> None:
+        """Held-out figures with intervals; remember the checkpoint when it is the best so far."""
+        if not self.material.held_out:
+            return
+        units = self.engine.evaluate(self.material.held_out, self.objective, self.columns)
+        estimates = {name: mean_interval(values, seed=self.context.recipe.seed) for name, values in units.items()}
+        log.evaluation(step, estimates)
+        trackers.log({f"eval/{name}": estimate.value for name, estimate in estimates.items()}, step)
+        if self.settings.keep_best and step:
+            self._keep_best(step, {name: estimate.value for name, estimate in estimates.items()}, log)
+
+    def _keep_best(self, step: int, values: Mapping[str, float], log: MetricsLog) -> None:
+        assert self.settings.keep_best is not None
+        name = self.settings.keep_best.removeprefix("-")
+        sign = -1.0 if self.settings.keep_best.startswith("-") else 1.0
+        if name not in values:
+            from hizala.errors import ConfigError, nearest
+
+            raise ConfigError(f"keep_best names the unknown metric '{name}'{nearest(name, values)}")
+        if self.best is None or sign * values[name] > sign * self.best:
+            self.best = values[name]
+            self.engine.save(self.home, {"step": step, "metrics": log.offset(), "best": self.best}, best=True)
+
+
+def _headline(metrics: Mapping[str, float]) -> dict[str, float]:
+    wanted = ("loss", "dpo/margin", "dpo/accuracy")
+    return {name: metrics[name] for name in wanted if name in metrics}
+
+
+@contextmanager
+def _interrupt(ask: Callable[[], None]) -> Iterator[None]:
+    """The first Ctrl-C or SIGTERM asks; the second stops at once."""
+
+    def handler(number: int, frame: FrameType | None) -> None:
+        for each, old in previous.items():
+            signal.signal(each, old)
+        ask()
+
+    previous: dict[int, Any] = {}
+    try:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            previous[number] = signal.signal(number, handler)
+    except ValueError:  # not the main thread: whoever called us handles signals
+        previous = {}
+    try:
+        yield
+    finally:
+        for number, old in previous.items():
+            signal.signal(number, old)
+
+
+def _export(context: StageContext, policy: Policy, settings: TrainSettings) -> None:
+    """Write the trained model beside the checkpoints, at once or not at all."""
+    target, partial = context.dir / "model", context.dir / ".model.partial"
+    if context.first:
+        shutil.rmtree(partial, ignore_errors=True)
+    with whole(policy.module):
+        if context.first:
+            policy.save(partial)
+    if context.first:
+        shutil.rmtree(target, ignore_errors=True)
+        partial.rename(target)
+    beta = getattr(settings, "beta", None)
+    model = ModelRef(context.stage.name, target, model_digest(target), context.model.name, beta)
+    context.models[model.name] = model
+    context.outputs["model"] = {"name": model.name, "digest": model.digest, "parent": model.parent, "beta": beta}

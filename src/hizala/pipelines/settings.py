@@ -1,0 +1,144 @@
+"""What a training or evaluation stage can be told: types, bounds, defaults and help, each in one place."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, create_model, model_validator
+
+from hizala.algorithms import Algorithm
+from hizala.config import Strict, combine, schema_of
+from hizala.registry import losses
+
+Ratio = Annotated[float, Field(ge=0, le=1)]
+
+
+class Lora(Strict):
+    """Low-rank adapters (Hu et al. 2021, arXiv:2106.09685) instead of full training."""
+
+    rank: Annotated[int, Field(ge=1, description="rank r of the update B·A")] = 16
+    alpha: Annotated[float, Field(gt=0, description="scale: the update is multiplied by alpha / rank")] = 32.0
+    dropout: Annotated[float, Field(ge=0, lt=1, description="dropout on the adapter's input")] = 0.0
+    targets: Annotated[
+        Literal["linear", "attention"],
+        Field(description="which projections get an adapter: all linear ones, or q, k, v, o alone"),
+    ] = "linear"
+    merge: Annotated[bool, Field(description="merge the adapter into the exported model")] = True
+
+    def for_policy(self) -> dict[str, Any]:
+        """The settings in the words of the policy: projections by name."""
+        names = ["q_proj", "k_proj", "v_proj", "o_proj"]
+        if self.targets == "linear":
+            names += ["gate_proj", "up_proj", "down_proj"]
+        return {**self.model_dump(), "targets": names}
+
+
+class TrainSettings(Strict):
+    """Settings common to every training stage."""
+
+    data: Annotated[
+        str | list[str],
+        Field(description="what to train on: a file, a datasets directory, a hub id, or world:NAME; a list is joined"),
+    ]
+    format: Annotated[str, Field(description="format of the rows; 'auto' recognises it")] = "auto"
+    side: Annotated[
+        Literal["chosen"] | None,
+        Field(description="let preference pairs serve as demonstrations by taking this side of each"),
+    ] = None
+    limit: Annotated[int | None, Field(ge=1, description="use at most this many rows")] = None
+    holdout: Annotated[
+        float, Field(ge=0, lt=1, description="share of the groups kept from training and evaluated on")
+    ] = 0.05
+    max_holdout: Annotated[int, Field(ge=1, description="most groups held out")] = 512
+    max_length: Annotated[int, Field(ge=2, description="most tokens of prompt and response together")] = 1024
+    template: Annotated[
+        Literal["chat", "raw"],
+        Field(description="'chat' renders the model's own template; 'raw' joins the texts with nothing between"),
+    ] = "chat"
+    epochs: Annotated[float, Field(gt=0, description="passes over the data; a part of one is allowed")] = 1.0
+    steps: Annotated[int | None, Field(ge=1, description="optimiser steps; overrides epochs")] = None
+    batch_size: Annotated[int, Field(ge=1, description="groups in one optimiser step")] = 32
+    token_budget: Annotated[
+        int, Field(ge=16, description="tokens in one forward; memory follows it, the gradient does not")
+    ] = 8192
+    learning_rate: Annotated[float, Field(gt=0, lt=10, description="peak learning rate of AdamW")] = 1e-5
+    schedule: Annotated[
+        Literal["constant", "linear", "cosine", "wsd"], Field(description="shape of the learning rate after warm-up")
+    ] = "cosine"
+    warmup: Annotated[Ratio, Field(description="share of the steps over which the learning rate rises")] = 0.05
+    weight_decay: Annotated[float, Field(ge=0, description="decoupled decay; norms and biases are spared")] = 0.0
+    adam_betas: Annotated[
+        tuple[Annotated[float, Field(ge=0, lt=1)], Annotated[float, Field(ge=0, lt=1)]],
+        Field(description="decay of AdamW's first and second moments"),
+    ] = (0.9, 0.999)
+    max_grad_norm: Annotated[float, Field(gt=0, description="gradients are scaled down to this norm")] = 1.0
+    dtype: Annotated[
+        Literal["float32", "bfloat16"],
+        Field(description="format of the computation; weights and optimiser stay in float32"),
+    ] = "float32"
+    checkpointing: Annotated[bool, Field(description="recompute activations in backward: less memory, slower")] = False
+    lora: Annotated[Lora | None, Field(description="train low-rank adapters instead of all weights")] = None
+    reduction: Annotated[
+        Literal["token", "response"] | None,
+        Field(description="what token losses are averaged over; default: the loss's own unit"),
+    ] = None
+    save_every: Annotated[int | None, Field(ge=1, description="steps between checkpoints; default: a tenth")] = None
+    eval_every: Annotated[int | None, Field(ge=1, description="steps between held-out evaluations")] = None
+    keep_last: Annotated[int, Field(ge=1, description="newest checkpoints to keep")] = 1
+    keep_best: Annotated[
+        str | None,
+        Field(description="held-out metric whose best checkpoint is kept and exported; '-' before it: lower is better"),
+    ] = None
+    nonfinite_limit: Annotated[
+        int, Field(ge=1, description="consecutive steps with a non-finite gradient after which training stops")
+    ] = 5
+
+    @model_validator(mode="after")
+    def _no_idle_setting(self) -> TrainSettings:
+        if self.keep_best is not None and self.holdout == 0:
+            raise ValueError("keep_best needs held-out data, but holdout is 0")
+        if self.steps is not None and self.epochs != type(self).model_fields["epochs"].default:
+            raise ValueError("steps and epochs are both given: epochs would have no effect")
+        return self
+
+
+class EvaluateSettings(Strict):
+    """Settings of an evaluation stage."""
+
+    suites: Annotated[tuple[str, ...], Field(min_length=1, description="which suites to run, by name")] = ("world",)
+    data: Annotated[
+        str | None, Field(description="preference pairs for the suite 'preferences': a file or a reference")
+    ] = None
+    format: Annotated[str, Field(description="format of the rows of data; 'auto' recognises it")] = "auto"
+    limit: Annotated[int | None, Field(ge=1, description="use at most this many rows of data")] = None
+    prompts: Annotated[int, Field(ge=2, description="test prompts of the suite 'world'")] = 400
+    samples: Annotated[int, Field(ge=1, description="responses sampled for each prompt")] = 1
+    temperature: Annotated[float, Field(ge=0, description="sampling temperature; 0 is greedy")] = 1.0
+    max_tokens: Annotated[int, Field(ge=1, description="most tokens of a sampled response")] = 96
+    max_length: Annotated[int, Field(ge=2, description="most tokens of prompt and response of a pair")] = 1024
+    beta: Annotated[float, Field(gt=0, description="scale of the implicit reward, per nat")] = 0.1
+    token_budget: Annotated[int, Field(ge=16, description="tokens in one forward")] = 8192
+    template: Annotated[Literal["chat", "raw"], Field(description="how texts become tokens; see training")] = "chat"
+
+
+def loss_weight_field(name: str) -> str:
+    """The stage setting that weighs one of several losses: `chosen_nll_weight`."""
+    return f"{name}_weight"
+
+
+def stage_model(row: Algorithm) -> type[TrainSettings]:
+    """The settings of a training stage for a row of the table.
+
+    The common settings, the keyword-only parameters of the row's losses, and a weight for each loss when there
+    are several. The row's vetted defaults replace the general ones.
+    """
+    parts: list[type[Strict]] = [TrainSettings, *(schema_of(losses.get(name).fn) for name in row.losses)]
+    if len(row.losses) > 1:
+        weights: dict[str, Any] = {
+            loss_weight_field(name): (float, Field(default, ge=0, description=f"weight of the loss '{name}'"))
+            for name, default in row.losses.items()
+        }
+        parts.append(create_model("Weights", __base__=Strict, **weights))
+    model = combine(f"{row.name.title()}Stage", *parts, defaults=row.defaults, summary=f"{row.summary} ({row.source})")
+    assert issubclass(model, TrainSettings)
+    return model

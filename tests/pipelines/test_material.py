@@ -1,0 +1,62 @@
+"""Splitting and batching: no prompt on both sides, every group once an epoch, position = step number."""
+
+from __future__ import annotations
+
+import pytest
+
+from hizala.pipelines.material import Batches, prompt_key, split, with_unique_ids
+from hizala.records import Group, Message, Response
+
+
+def groups(prompts: list[str]) -> list[Group]:
+    answer = (Response((Message("assistant", "a"),)),)
+    return [Group((Message("user", text),), answer, id=str(i)) for i, text in enumerate(prompts)]
+
+
+def test_no_prompt_stands_on_both_sides_of_a_split() -> None:
+    data = groups([f"question {i % 40}" for i in range(200)])
+    training, held_out = split(data, 0.2, 1000, seed=3)
+    assert {prompt_key(g) for g in training}.isdisjoint({prompt_key(g) for g in held_out})
+    assert len(training) + len(held_out) == 200
+    assert 40 <= len(held_out) < 46
+
+
+def test_a_split_depends_on_the_seed_and_not_on_the_order_of_the_data() -> None:
+    data = groups([f"question {i}" for i in range(100)])
+    first = {g.id for g in split(data, 0.1, 1000, seed=1)[1]}
+    again = {g.id for g in split(data[::-1], 0.1, 1000, seed=1)[1]}
+    other = {g.id for g in split(data, 0.1, 1000, seed=2)[1]}
+    assert first == again
+    assert first != other
+
+
+@pytest.mark.parametrize(("share", "most", "expected"), [(0.0, 10, 0), (0.5, 7, 7), (0.001, 10, 0)])
+def test_the_held_out_part_is_bounded(share: float, most: int, expected: int) -> None:
+    training, held_out = split(groups([f"question {i}" for i in range(100)]), share, most, seed=0)
+    assert (len(training), len(held_out)) == (100 - expected, expected)
+
+
+def test_every_group_is_taken_once_an_epoch_whatever_the_batch_size() -> None:
+    for size in (1, 3, 7, 10, 25):
+        batches = Batches(10, size, seed=5)
+        taken = [i for step in range(200) for i in batches[step]]
+        for epoch in range(5):
+            assert sorted(taken[epoch * 10 : epoch * 10 + 10]) == list(range(10))
+
+
+def test_a_step_can_be_asked_for_alone_as_a_resumed_run_does() -> None:
+    walked = Batches(11, 4, seed=9)
+    whole = [walked[step] for step in range(12)]
+    assert [Batches(11, 4, seed=9)[step] for step in range(12)] == whole
+    assert whole[:3] != [Batches(11, 4, seed=8)[step] for step in range(3)]
+
+
+def test_steps_of_an_epoch_are_rounded_and_never_none() -> None:
+    assert Batches(10, 4, 0).steps(1) == 2
+    assert Batches(10, 4, 0).steps(2) == 5
+    assert Batches(3, 100, 0).steps(0.1) == 1
+
+
+def test_repeated_ids_are_made_unique() -> None:
+    data = [*groups(["a", "b"]), *groups(["c"])]
+    assert [g.id for g in with_unique_ids(data)] == ["0", "1", "0#2"]
