@@ -1,1 +1,6 @@
 """Model weights: load, forest forward, heads, adapters."""
+
+from hizala.engines.policy.forest import Forest, pack
+from hizala.engines.policy.policy import Policy, load, random_init
+
+__all__ = ["Forest", "Policy", "load", "pack", "random_init"]

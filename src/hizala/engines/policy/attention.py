@@ -7,6 +7,16 @@ from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention
 
 from hizala.engines.policy.forest import Forest, Span
+from hizala.errors import ConfigError, nearest
+
+KINDS = ("auto", "sdpa", "flex")
+
+
+def attend_over(forest: Forest, scale: float, kind: str = "auto") -> SdpaAttend:
+    """The attention of a forest. Raises ConfigError for an unknown kind."""
+    if kind not in KINDS:
+        raise ConfigError(f"unknown attention '{kind}'{nearest(kind, KINDS)}", fix=f"known: {', '.join(KINDS)}")
+    return SdpaAttend(forest, scale)
 
 
 class SdpaAttend:

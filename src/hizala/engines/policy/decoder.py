@@ -120,10 +120,13 @@ class Layer(nn.Module):
             self.pre_feedforward_layernorm = Norm(arch.hidden, arch.eps, arch.norm_offset)
             self.post_feedforward_layernorm = Norm(arch.hidden, arch.eps, arch.norm_offset)
 
-    def forward(self, x: Tensor, rotations: dict[Rope, Rotation], attend: Attend) -> Tensor:
-        """The residual row (N, hidden) after this layer."""
+    def forward(self, x: Tensor, rotations: dict[Rope, Rotation], attend: Attend, rows: Tensor | None = None) -> Tensor:
+        """The residual row (N, hidden) after this layer; where `rows` are given, only those (M, hidden)."""
         q, k, v = self.project(x, rotations)
-        return self.finish(x, attend(q, k, v, self.window))
+        attended = attend(q, k, v, self.window)
+        if rows is not None:
+            x, attended = x.index_select(0, rows), attended.index_select(0, rows)
+        return self.finish(x, attended)
 
     def project(self, x: Tensor, rotations: dict[Rope, Rotation]) -> tuple[Tensor, Tensor, Tensor]:
         """Queries (N, heads, d), keys and values (N, kv_heads, d) of the residual row x, rotated."""
@@ -136,9 +139,10 @@ class Layer(nn.Module):
         if self.arch.sandwich:
             x = x + self.post_attention_layernorm(out)
             out = self.mlp(self.pre_feedforward_layernorm(x))
-            return x + self.post_feedforward_layernorm(out)
-        x = x + out
-        out = self.mlp(self.post_attention_layernorm(x))
+            out = self.post_feedforward_layernorm(out)
+        else:
+            x = x + out
+            out = self.mlp(self.post_attention_layernorm(x))
         return x + out
 
 
@@ -170,24 +174,40 @@ class Decoder(nn.Module):
         self.lm_head = Linear(arch.hidden, arch.vocab_size, bias=False)
         if arch.tied:
             self.lm_head.weight = self.model.embed_tokens.weight
+        self.heads = nn.ModuleDict()
         self._frequencies: dict[tuple[Rope, torch.device], Tensor] = {}
 
     def forward(
-        self, ids: Tensor, positions: Tensor, attend: Attend, readout: Callable[[Tensor], Any] | None = None
+        self,
+        ids: Tensor,
+        positions: Tensor,
+        attend: Attend,
+        rows: Tensor | None = None,
+        readout: Callable[[Tensor], Any] | None = None,
     ) -> Any:
-        """Final hidden states (N, hidden), or what `readout` makes of them while all weights are at hand."""
+        """Final hidden states of a row of tokens.
+
+        Args:
+            ids, positions: (N,) tokens and their positions.
+            attend: who sees whom.
+            rows: (M,) row indices that are asked for; None for all. The last layer computes only what they need.
+            readout: made of the (M, hidden) states while the weights of the whole model are at hand (under FSDP they
+                are only during this call); its result is returned.
+        """
         x, rotations = self.embed(ids), self.rotary(positions)
-        for layer in self.model.layers:
+        final = len(self.model.layers) - 1
+        for i, layer in enumerate(self.model.layers):
+            wanted = rows if i == final else None
             if self.checkpointing and torch.is_grad_enabled():
-                x = checkpoint(layer, x, rotations, attend, use_reentrant=False)
+                x = checkpoint(layer, x, rotations, attend, wanted, use_reentrant=False)
             else:
-                x = layer(x, rotations, attend)
+                x = layer(x, rotations, attend, wanted)
         x = self.final(x)
         return x if readout is None else readout(x)
 
     def embed(self, ids: Tensor) -> Tensor:
         """The residual row (N, hidden) of token ids (N,)."""
-        x = self.model.embed_tokens(ids)
+        x: Tensor = self.model.embed_tokens(ids)
         if self.arch.embed_scale != 1.0:
             # Rounded to float32 first, as transformers holds it.
             x = x * torch.tensor(self.arch.embed_scale, dtype=torch.float32).item()

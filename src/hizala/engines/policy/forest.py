@@ -5,14 +5,14 @@ Positions restart at the prompt's end for every response. A response sees its pr
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 
 from hizala.errors import DataError
-from hizala.records import TokenGroup
+from hizala.records import TokenBranch, TokenGroup
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,20 +78,26 @@ class Forest:
         return torch.tensor(group, device=device), torch.tensor(branch, device=device)
 
 
-def pack(groups: Sequence[TokenGroup], token_budget: int, device: str | torch.device = "cpu") -> list[Forest]:
-    """Whole groups in order, in rows of at most `token_budget` tokens; a group larger than that stands alone."""
+def pack(
+    groups: Sequence[TokenGroup], token_budget: int, device: str | torch.device = "cpu", *, sharing: bool = True
+) -> list[Forest]:
+    """Whole groups in order, in rows of at most `token_budget` tokens; a group larger than that stands alone.
+
+    Without sharing, every response brings a copy of its prompt; nothing else changes.
+    """
     rows: list[list[TokenGroup]] = []
     held = 0
     for group in groups:
-        if not rows or held + group.tokens > token_budget:
+        size = group.tokens + (0 if sharing else len(group.prompt) * max(0, len(group.responses) - 1))
+        if not rows or held + size > token_budget:
             rows.append([])
             held = 0
         rows[-1].append(group)
-        held += group.tokens
-    return [plant(row, device) for row in rows]
+        held += size
+    return [plant(row, device, sharing=sharing) for row in rows]
 
 
-def plant(groups: Sequence[TokenGroup], device: str | torch.device = "cpu") -> Forest:
+def plant(groups: Sequence[TokenGroup], device: str | torch.device = "cpu", *, sharing: bool = True) -> Forest:
     """One row of these groups.
 
     Raises:
@@ -105,13 +111,13 @@ def plant(groups: Sequence[TokenGroup], device: str | torch.device = "cpu") -> F
     count: list[int] = []
     last: list[int] = []
     spans: list[Span] = []
-    for group in groups:
+    for group, responses in _trees(groups, sharing):
         start, prompt = len(ids), len(group.prompt)
         if prompt == 0:
             raise DataError("a prompt has no tokens", where=group.id, fix="give every prompt at least one token")
         ids += group.prompt
         positions += range(prompt)
-        for response in group.responses:
+        for response in responses:
             first, n = len(ids), len(response.ids)
             if len(response.mask) != n:
                 raise DataError(f"a mask has {len(response.mask)} marks for {n} tokens", where=group.id)
@@ -123,7 +129,7 @@ def plant(groups: Sequence[TokenGroup], device: str | torch.device = "cpu") -> F
             segments += [len(count)] * len(marked)
             count.append(len(marked))
             last.append(first + n - 1 if n else start + prompt - 1)
-        spans.append(Span(start, prompt, tuple(len(r.ids) for r in group.responses)))
+        spans.append(Span(start, prompt, tuple(len(r.ids) for r in responses)))
 
     def row(values: list[int]) -> Tensor:
         return torch.tensor(values, dtype=torch.long).to(device)
@@ -139,3 +145,12 @@ def plant(groups: Sequence[TokenGroup], device: str | torch.device = "cpu") -> F
         count=row(count),
         last=row(last),
     )
+
+
+def _trees(groups: Sequence[TokenGroup], sharing: bool) -> Iterator[tuple[TokenGroup, tuple[TokenBranch, ...]]]:
+    """Prompts with the responses that branch from them: all of a group's, or one by one."""
+    for group in groups:
+        if sharing or not group.responses:
+            yield group, group.responses
+        else:
+            yield from ((group, (response,)) for response in group.responses)

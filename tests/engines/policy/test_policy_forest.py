@@ -1,0 +1,66 @@
+"""The forest's bookkeeping: what stands where, what predicts what, who sees whom."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from hizala.engines.policy.attention import tree_mask
+from hizala.engines.policy.forest import Span, pack, plant
+from hizala.errors import DataError
+from hizala.records import TokenBranch, TokenGroup
+
+GROUP = TokenGroup([1, 2, 3], (TokenBranch([4, 5], [True, False]), TokenBranch([6], [True]), TokenBranch([], [])))
+
+
+def test_row_of_one_group():
+    tree = plant([GROUP])
+    assert tree.ids.tolist() == [1, 2, 3, 4, 5, 6]
+    assert tree.positions.tolist() == [0, 1, 2, 3, 4, 3]
+    assert tree.predictors.tolist() == [2, 2]
+    assert tree.targets.tolist() == [4, 6]
+    assert tree.segments.tolist() == [0, 1]
+    assert tree.count.tolist() == [1, 1, 0]
+    assert tree.last.tolist() == [4, 5, 2]
+    assert tree.tokens == 6
+    assert tree.scored == 2
+
+
+def test_without_sharing_every_response_brings_its_prompt():
+    tree = plant([GROUP], sharing=False)
+    assert tree.ids.tolist() == [1, 2, 3, 4, 5, 1, 2, 3, 6, 1, 2, 3]
+    assert tree.positions.tolist() == [0, 1, 2, 3, 4, 0, 1, 2, 3, 0, 1, 2]
+    assert tree.count.tolist() == plant([GROUP]).count.tolist()
+    assert tree.targets.tolist() == plant([GROUP]).targets.tolist()
+
+
+def test_groups_stay_whole_and_in_order_and_a_large_one_stands_alone():
+    small = TokenGroup([1], (TokenBranch([2], [True]),), id="s")
+    rows = pack([small, small, GROUP, small], token_budget=5)
+    assert [[g.id for g in row.groups] for row in rows] == [["s", "s"], [""], ["s"]]
+    assert [row.tokens for row in rows] == [4, 6, 2]
+    assert pack([], 5) == []
+
+
+def test_mask_lets_a_response_see_its_prompt_and_itself_only():
+    seen = tree_mask(Span(0, 2, (2, 1)), None)
+    assert seen.int().tolist() == [[1, 0, 0, 0, 0], [1, 1, 0, 0, 0], [1, 1, 1, 0, 0], [1, 1, 1, 1, 0], [1, 1, 0, 0, 1]]
+
+
+def test_window_counts_positions_along_the_branch_not_along_the_row():
+    seen = tree_mask(Span(0, 2, (2, 1)), 2)
+    assert seen.int().tolist() == [[1, 0, 0, 0, 0], [1, 1, 0, 0, 0], [0, 1, 1, 0, 0], [0, 0, 1, 1, 0], [0, 1, 0, 0, 1]]
+
+
+def test_an_empty_prompt_and_a_mask_of_another_length_are_refused():
+    with pytest.raises(DataError, match="no tokens"):
+        plant([TokenGroup([], (TokenBranch([1], [True]),), id="x")])
+    with pytest.raises(DataError, match="2 marks for 1"):
+        plant([TokenGroup([1], (TokenBranch([1], [True, True]),))])
+
+
+def test_branches_name_group_and_response_of_each_token():
+    group, branch = plant([GROUP, GROUP]).branches()
+    assert group.tolist() == [0] * 6 + [1] * 6
+    assert branch.tolist() == [0, 0, 0, 1, 1, 2] * 2
+    assert group.dtype == torch.long
