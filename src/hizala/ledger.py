@@ -26,7 +26,7 @@ NAME = "ledger.jsonl"
 LOCK = "ledger.lock"
 GENESIS = "0" * 64
 _KEYS = {"seq", "time", "kind", "payload", "files", "prev", "hash"}
-_BEGIN, _FINISH, _RECOVERED = "begin", "finish", "recovered"
+_BEGINS, _FINISHES, _FRESH = "begins", "finishes", "fresh"  # reserved keys of a payload
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +91,7 @@ class Ledger:
             self._lock.close()
             raise
         if torn:
-            self.append(_RECOVERED, {"cut_bytes": len(torn), "cut_sha256": digest(torn.hex())})
+            self.append("ledger.recovered", {"cut_bytes": len(torn), "cut_sha256": digest(torn.hex())})
 
     def _open(self) -> bytes:
         new = not self.path.exists()
@@ -148,14 +148,15 @@ class Ledger:
         self._seq, self._head = self._seq + 1, entry.hash
         return entry
 
-    def begin(self, directory: Path, payload: Mapping[str, Any], *, fresh: bool = True) -> Entry:
+    def begin(self, kind: str, directory: Path, payload: Mapping[str, Any], *, fresh: bool = True) -> Entry:
         """Say that files below `directory` are being written until `finish`; `fresh` forgets older records of it."""
-        return self.append(_BEGIN, {**payload, "directory": self._name(directory), "fresh": fresh})
+        return self.append(kind, {**payload, _BEGINS: self._name(directory), _FRESH: fresh})
 
-    def finish(self, directory: Path, payload: Mapping[str, Any]) -> Entry:
+    def finish(self, kind: str, directory: Path, payload: Mapping[str, Any]) -> Entry:
         """Record every file below `directory` (TensorBoard's and lock files excepted) and close it."""
-        files = [p for p in _expand([directory]) if not _free(p.relative_to(self.run_dir))]
-        return self.append(_FINISH, {**payload, "directory": self._name(directory)}, files)
+        root = self.run_dir.resolve()
+        files = [p for p in _expand([directory]) if not _free(p.resolve().relative_to(root))]
+        return self.append(kind, {**payload, _FINISHES: self._name(directory)}, files)
 
     def close(self) -> None:
         """Release the ledger."""
@@ -311,12 +312,11 @@ def _state(entries: Iterable[Entry]) -> tuple[dict[str, tuple[str | None, int]],
     known: dict[str, tuple[str | None, int]] = {}
     unfinished: dict[str, None] = {}
     for entry in entries:
-        directory = str(entry.payload.get("directory", ""))
-        if entry.kind == _BEGIN:
+        if isinstance(directory := entry.payload.get(_BEGINS), str):
             unfinished[directory] = None
-            if entry.payload.get("fresh"):
+            if entry.payload.get(_FRESH):
                 known = {name: item for name, item in known.items() if not name.startswith(directory + "/")}
-        elif entry.kind == _FINISH:
+        if isinstance(directory := entry.payload.get(_FINISHES), str):
             unfinished.pop(directory, None)
         for name, recorded in entry.files.items():
             for inner in [inner for inner in known if recorded is None and inner.startswith(name + "/")]:
