@@ -87,7 +87,7 @@ class _TokenLogps(torch.autograd.Function):
         return at_target - lse, lse - mean_logit
 
     @staticmethod
-    @once_differentiable  # type: ignore[untyped-decorator]
+    @once_differentiable
     def backward(ctx: Any, d_logps: Tensor, d_entropy: Tensor) -> tuple[Tensor | None, ...]:
         hidden, weight, targets, lses, lse, mean_logit, *kept = ctx.saved_tensors
         m, v = hidden.shape[0], weight.shape[0]

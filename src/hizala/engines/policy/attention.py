@@ -13,10 +13,15 @@ KINDS = ("auto", "sdpa", "flex")
 
 
 def attend_over(forest: Forest, scale: float, kind: str = "auto") -> SdpaAttend:
-    """The attention of a forest. Raises ConfigError for an unknown kind."""
+    """The attention of a forest."""
+    return SdpaAttend(forest, scale)
+
+
+def checked(kind: str) -> str:
+    """The kind of attention, if there is such a one. Raises ConfigError."""
     if kind not in KINDS:
         raise ConfigError(f"unknown attention '{kind}'{nearest(kind, KINDS)}", fix=f"known: {', '.join(KINDS)}")
-    return SdpaAttend(forest, scale)
+    return kind
 
 
 class SdpaAttend:

@@ -17,7 +17,7 @@ from hizala.engines.policy import heads as head_kinds
 from hizala.engines.policy import lora as adapters
 from hizala.engines.policy import weights
 from hizala.engines.policy.arch import Arch, NotNative, parse, read_config
-from hizala.engines.policy.attention import attend_over
+from hizala.engines.policy.attention import attend_over, checked
 from hizala.engines.policy.decoder import Decoder
 from hizala.engines.policy.forest import Forest, pack
 from hizala.errors import ConfigError, ModelError, nearest
@@ -47,7 +47,7 @@ class Policy:
     ) -> None:
         self.module: Decoder = module
         self.config = dict(config)
-        self.sharing, self.attention = sharing, attention
+        self.sharing, self.attention = sharing, checked(attention)
         self._source, self._lora = source, lora
 
     @property
@@ -193,7 +193,7 @@ def load(
             raise ConfigError("the directory holds adapters already", where=str(ref), fix="leave lora out")
         policy = load(base, dtype=dtype, device=device, lora=settings_of(settings), sharing=sharing, heads=heads)
         adapters.load_into(policy.module, ref)
-        policy.module.checkpointing, policy.attention = checkpointing, attention
+        policy.module.checkpointing, policy.attention = checkpointing, checked(attention)
         return policy
     config = read_config(ref)
     try:

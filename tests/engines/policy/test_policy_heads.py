@@ -1,0 +1,74 @@
+"""Heads: a score at each response's last token, a value before each counted token."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from hizala.engines.policy import load
+from hizala.errors import ConfigError
+
+
+@pytest.fixture
+def policy(make_model, tmp_path):
+    make_model("qwen3").save_pretrained(tmp_path / "m")
+    policy = load(tmp_path / "m", dtype="float64", heads=("score", "value"))
+    torch.manual_seed(0)
+    with torch.no_grad():
+        for head in policy.module.heads.values():
+            head.weight.normal_()
+            head.bias.normal_()
+    return policy
+
+
+def states(policy, model, ids):
+    hidden = model.model(torch.tensor([ids])).last_hidden_state[0]
+    return {kind: hidden @ head.weight + head.bias for kind, head in policy.module.heads.items()}
+
+
+def test_scores_and_values_equal_the_plain_forward(policy, make_model, make_groups, lift):
+    model = make_model("qwen3")
+    lift(model)
+    policy.module.angle_dtype = torch.float64
+    groups = make_groups((2, 1, 3), holes=True)
+    tree = policy.pack(groups, 1000)[0]
+    scores, values = [], []
+    for group in groups:
+        for response in group.responses:
+            plain = states(policy, model, list(group.prompt) + list(response.ids))
+            scores.append(plain["score"][-1])
+            before = plain["value"][len(group.prompt) - 1 : -1]
+            values += [v for v, m in zip(before, response.mask, strict=True) if m]
+    assert torch.allclose(policy.scores(tree), torch.stack(scores), rtol=1e-10)
+    assert torch.allclose(policy.values(tree), torch.stack(values), rtol=1e-10)
+    ours, theirs = policy.scores(tree).square().sum(), torch.stack(scores).square().sum()
+    ours.backward()
+    theirs.backward()
+    expected = dict(model.named_parameters())
+    for name, parameter in policy.trainable().items():
+        if name in expected and expected[name].grad is not None:
+            difference = (parameter.grad - expected[name].grad).norm() / expected[name].grad.norm()
+            assert difference <= 1e-10, name
+
+
+def test_heads_are_saved_and_loaded_again(policy, make_groups, tmp_path):
+    tree = policy.pack(make_groups((2,)), 1000)[0]
+    policy.save(tmp_path / "saved")
+    again = load(tmp_path / "saved", dtype="float64")
+    assert torch.equal(again.scores(tree), policy.scores(tree))
+    assert torch.equal(again.values(tree), policy.values(tree))
+
+
+def test_a_fresh_head_says_nothing_and_a_missing_one_is_an_error(make_model, make_groups, tmp_path):
+    make_model("qwen3").save_pretrained(tmp_path)
+    policy = load(tmp_path, heads=("score",))
+    tree = policy.pack(make_groups((3,)), 1000)[0]
+    assert torch.equal(policy.scores(tree), torch.zeros(3))
+    with pytest.raises(ConfigError, match="no value head"):
+        policy.values(tree)
+
+
+def test_heads_are_trained_beside_adapters(make_model, tmp_path):
+    make_model("qwen3").save_pretrained(tmp_path)
+    policy = load(tmp_path, heads=("score",), lora={"rank": 2, "alpha": 2.0})
+    assert {"heads.score.weight", "heads.score.bias"} <= set(policy.trainable())
