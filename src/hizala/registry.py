@@ -97,7 +97,7 @@ class Bound:
 
 @dataclass(frozen=True, slots=True)
 class Loss:
-    """A registered loss: the function, the data it takes, its source, what it asks to be measured, what its terms count."""
+    """A registered loss: the function, its data and source, what it asks to be measured, what its terms count."""
 
     name: str
     fn: Callable[..., Any]

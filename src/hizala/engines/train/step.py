@@ -5,23 +5,27 @@ from __future__ import annotations
 import math
 import resource
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from safetensors.torch import load_file
 from torch import Tensor
 
 from hizala.core.reduce import Layout, reduce
 from hizala.core.schedule import factor
-from hizala.engines.train import measuring, optim
+from hizala.engines.train import checkpoint, measuring, optim, state
 from hizala.engines.train.objective import Objective
 from hizala.engines.train.settings import Settings
 from hizala.engines.train.tally import Tally, divergence, per_group
+from hizala.engines.train.tensorfile import Entry
 from hizala.engines.train.world import World, shard, whole
-from hizala.errors import TrainError
+from hizala.errors import CheckpointError, TrainError
 from hizala.protocols import Policy, Tree
 from hizala.records import Finding, TokenGroup
 
@@ -58,6 +62,7 @@ class Engine:
         self.steps = 0
         self.skipped = 0
         self._skipped_in_a_row = 0
+        self._frozen: str | None = None
         self._findings: list[Finding] = []
 
     @property
@@ -169,6 +174,106 @@ class Engine:
     def whole(self) -> AbstractContextManager[None]:
         """While open, every process holds all of the policy's parameters, so that it can be written."""
         return whole(self.policy.module)
+
+    def save(self, root: Path, extra_state: Mapping[str, Any] | None = None, *, best: bool = False) -> Path | None:
+        """Write a checkpoint under `root`, then remove those that are no longer kept.
+
+        Args:
+            root: directory of this run's checkpoints.
+            extra_state: what else to keep (data position, log offsets): dicts, lists, numbers, text, arrays, tensors.
+            best: keep it as the best so far, beside the newest ones.
+        Returns:
+            Where it stands; None on all processes but the first.
+        Raises:
+            CheckpointError: it cannot be written; the older ones are untouched.
+        """
+        module, kind = self.policy.module, "best" if best else "step"
+        extra_tensors: list[Entry] = []
+        document = {
+            "steps": self.steps,
+            "skipped": self.skipped,
+            "skipped_in_a_row": self._skipped_in_a_row,
+            "frozen": self._frozen_digest(),
+            "random": self.world.gather(state.random_states()),
+            "extra": state.encode(dict(extra_state or {}), extra_tensors),
+        }
+        tensors = {
+            "weights.safetensors": state.weights(module),
+            "optimizer.safetensors": state.moments(module, self.optimizer),
+            "extra.safetensors": extra_tensors,
+        }
+        entries = [entry for group in tensors.values() for entry in group]
+        path, failure = None, None
+        if self.world.first:
+            try:
+                path = checkpoint.write(
+                    root,
+                    kind,
+                    self.steps,
+                    tensors=tensors,
+                    documents={"state.json": document},
+                    identity=self.settings.identity,
+                )
+                checkpoint.prune(root, kind, 1 if best else self.settings.keep_last)
+            except CheckpointError as error:
+                failure = error
+        for entry in entries:
+            entry.attend()
+        failure = self.world.gather(failure)[0]
+        if failure is not None:
+            raise failure
+        return path
+
+    def load(self, root: Path, *, best: bool = False) -> dict[str, Any] | None:
+        """Continue from the newest undamaged checkpoint under `root`, on this or another number of processes.
+
+        A damaged one is passed over with a finding.
+
+        Args:
+            root: directory of this run's checkpoints.
+            best: the one kept as the best.
+        Returns:
+            The extra state it was written with; None where there is no checkpoint.
+        Raises:
+            CheckpointError: all are damaged, or the newest belongs to another run.
+        """
+        path = self._choose(root, "best" if best else None)
+        if path is None:
+            return None
+        where, module = str(path), self.policy.module
+        document = checkpoint.read_json(path / "state.json")
+        if document["frozen"] != self._frozen_digest():
+            raise CheckpointError("the frozen weights are not those it was trained on", where=where, fix=state.FOREIGN)
+        state.restore_weights(module, load_file(path / "weights.safetensors"), where)
+        state.restore_moments(module, self.optimizer, load_file(path / "optimizer.safetensors"), where)
+        self.steps, self.skipped = document["steps"], document["skipped"]
+        self._skipped_in_a_row = document["skipped_in_a_row"]
+        states = document["random"]
+        state.restore_random_states(states[min(self.world.rank, len(states) - 1)])
+        extra: dict[str, Any] = state.decode(document["extra"], load_file(path / "extra.safetensors"))
+        return extra
+
+    def _choose(self, root: Path, kind: str | None) -> Path | None:
+        """The checkpoint to continue from, chosen by the first process for all."""
+        chosen: Path | CheckpointError | None = None
+        if self.world.first:
+            try:
+                chosen = checkpoint.choose(root, kind, self.settings.identity, self._notice)
+            except CheckpointError as error:
+                chosen = error
+        chosen = self.world.gather(chosen)[0]
+        if isinstance(chosen, CheckpointError):
+            raise chosen
+        return chosen
+
+    def _notice(self, error: CheckpointError) -> None:
+        message = f"{error.message}; an older checkpoint is used"
+        self._findings.append(Finding("damaged-checkpoint", "warning", message, where=error.where))
+
+    def _frozen_digest(self) -> str:
+        if self._frozen is None:
+            self._frozen = state.frozen_digest(self.policy.module)
+        return self._frozen
 
     def _share(self, groups: Sequence[TokenGroup]) -> list[int]:
         return self.world.share([group.tokens for group in groups])
