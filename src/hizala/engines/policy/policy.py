@@ -18,6 +18,7 @@ from hizala.engines.policy import lora as adapters
 from hizala.engines.policy import weights
 from hizala.engines.policy.arch import Arch, NotNative, parse, read_config
 from hizala.engines.policy.attention import attend_over, checked
+from hizala.engines.policy.cache import Generates
 from hizala.engines.policy.decoder import Decoder
 from hizala.engines.policy.forest import Forest, pack
 from hizala.errors import ConfigError, ModelError, nearest
@@ -26,7 +27,7 @@ from hizala.records import TokenGroup
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float64": torch.float64}
 
 
-class Policy:
+class Policy(Generates):
     """A decoder of our own with what is needed to train it.
 
     Attributes:
