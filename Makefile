@@ -1,0 +1,71 @@
+# Two commands for a fresh machine, each with an environment of its own; a second call starts at once.
+#   make demo   from a base model to an aligned and evaluated one, with a report
+#   make test   everything the continuous integration checks
+# On Linux without a GPU, torch is much smaller from its CPU index:
+#   make demo TORCH_INDEX=https://download.pytorch.org/whl/cpu
+
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DELETE_ON_ERROR:
+.PHONY: demo test lint unit chromium fix clean help
+
+PYTHON ?= python3
+TORCH_INDEX ?=
+WORKERS ?= 2
+DEMO := .venv-demo
+VENV := .venv
+TORCH := torch==2.13.0
+PIP := -m pip install --disable-pip-version-check --quiet
+INDEX := $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX))
+PINNED := pyproject.toml constraints.txt
+
+help:
+	@sed -n '1,5s/^# \{0,1\}//p' Makefile
+
+demo: $(DEMO)/.installed
+	$(DEMO)/bin/hizala run recipes/quickstart.yaml
+	@echo "report: $(CURDIR)/runs/quickstart/report.html"
+
+test: lint unit
+
+lint: $(VENV)/.installed
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/mypy
+
+# One thread for each worker: more threads than cores make the small models of the tests slower, not faster.
+unit: $(VENV)/.installed chromium
+	OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -n $(WORKERS) --dist loadfile
+
+fix: $(VENV)/.installed
+	$(VENV)/bin/ruff check --fix .
+	$(VENV)/bin/ruff format .
+
+$(DEMO)/.installed: $(PINNED)
+	$(call environment,$(DEMO),.)
+
+$(VENV)/.installed: $(PINNED)
+	$(call environment,$(VENV),.[dev$(comma)peers])
+
+comma := ,
+# An environment in folder 1 with the package as 2: torch alone first, so that nothing pulls in another build of it.
+define environment
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+	  || { echo "Python 3.11 or newer is needed; name one: make PYTHON=python3.12 ..." >&2; exit 1; }
+	$(PYTHON) -m venv $(1)
+	$(1)/bin/python $(PIP) $(INDEX) "$(TORCH)"
+	$(1)/bin/python $(PIP) -c constraints.txt -e "$(2)"
+	@touch $@
+endef
+
+# The report is tested in a real browser.
+chromium:
+	@if command -v chromium >/dev/null && command -v chromedriver >/dev/null; then :; \
+	elif [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+	  apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq chromium chromium-driver >/dev/null; \
+	else \
+	  echo "chromium and chromedriver are not installed: the tests that need a browser are skipped" >&2; \
+	fi
+
+clean:
+	rm -rf $(DEMO) $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
