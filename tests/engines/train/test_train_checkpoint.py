@@ -73,7 +73,7 @@ def test_extra_state_comes_back_as_it_was_given(tmp_path: Path) -> None:
         "nested": {
             "tensor": torch.randn(3, dtype=torch.bfloat16),
             "empty": np.zeros((0, 2)),
-            "scalar": np.float64(0.1),
+            "s": np.float32(0.5),
         },
     }
     trained = engine()
