@@ -32,9 +32,12 @@ _WANTS: dict[str, dict[str, tuple[tuple[str, ...], tuple[str, ...]]]] = {
 _TONES = {
     "tr": (
         ("", "Merhaba, ", "Hey, ", "Selam, ", "Hadi ya! ", "Yeter artık! ", "İyi günler. "),
-        ("Bak, ", "İyi akşamlar. "),
+        ("Bak, ", "İyi akşamlar. ", "Kolay gelsin. ", "Affedersiniz, "),
     ),
-    "en": (("", "Hello, ", "Hey, ", "Hi, ", "Come on! ", "Enough! ", "Good day. "), ("Look, ", "Good evening. ")),
+    "en": (
+        ("", "Hello, ", "Hey, ", "Hi, ", "Come on! ", "Enough! ", "Good day. "),
+        ("Look, ", "Good evening. ", "Dear team, ", "Excuse me, "),
+    ),
 }
 _OPENERS = {
     "tr": {"good": ("Elbette", "Tabii ki", "Memnuniyetle"), "bad": ("Of", "Aman", "Üf", "Bana ne")},

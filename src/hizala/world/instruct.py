@@ -38,7 +38,11 @@ _LIST = {
             "Bana {k} {c} say. Her satır {m} ile başlasın.",
             "{m} ile başlayan satırlarla {k} {c} listele.",
         ),
-        ("Bana {k} {c} adı yaz. Her satırın başına {m} koy.", "{k} {c} listele. Her satır {m} ile başlasın."),
+        (
+            "Bana {k} {c} adı yaz. Her satırın başına {m} koy.",
+            "{k} {c} listele. Her satır {m} ile başlasın.",
+            "{m} ile başlayan satırlarla {k} {c} adı yaz.",
+        ),
     ),
     "en": (
         (
@@ -46,7 +50,11 @@ _LIST = {
             "Give me {k} {c}. Each line starts with {m}.",
             "Write a list of {k} {c}, using {m} on each line.",
         ),
-        ("Give me {k} {c} and begin each line with {m}.", "Name {k} {c}. Each line starts with {m}."),
+        (
+            "Give me {k} {c} and begin each line with {m}.",
+            "Name {k} {c}. Each line starts with {m}.",
+            "Write a list of {k} {c}. Each line starts with {m}.",
+        ),
     ),
 }
 _COUNT = {
@@ -56,7 +64,12 @@ _COUNT = {
             "Konu: {s}. Tam {n} kelime kullan.",
             "{n} kelimeyle {s} hakkında yaz.",
         ),
-        ("{s} hakkında tam {n} kelime yaz.", "Konu: {s}. {n} kelimelik bir cümle yaz."),
+        (
+            "{s} hakkında tam {n} kelime yaz.",
+            "Konu: {s}. {n} kelimelik bir cümle yaz.",
+            "Tam {n} kelimeyle {s} hakkında yaz.",
+            "{s} hakkında {n} kelimelik bir cümle yaz.",
+        ),
     ),
     "en": (
         (
@@ -64,7 +77,12 @@ _COUNT = {
             "Topic: {s}. Use exactly {n} words.",
             "In {n} words, write about {s}.",
         ),
-        ("Write exactly {n} words about {s}.", "Topic: {s}. Write a sentence in {n} words."),
+        (
+            "Write exactly {n} words about {s}.",
+            "Topic: {s}. Write a sentence in {n} words.",
+            "In exactly {n} words, write about {s}.",
+            "Write a sentence about {s} in {n} words.",
+        ),
     ),
 }
 # Sentences by number of words; {S} begins the sentence, {s} stands inside it, {q} and {r} are two qualities.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 from random import Random
 from typing import Any
 
@@ -206,7 +207,8 @@ def _mixed(rng: Random, share: float) -> Quality:
     return "half" if rng.random() < 1 / 3 else "bad"
 
 
-def _adorn(text: str, lang: str, rng: Random, length: bool, style: bool) -> str:
+def adorn(text: str, lang: str, rng: Random, length: bool, style: bool) -> str:
+    """The text, each ornament asked for put on with probability one half."""
     if style and rng.random() < 0.5:
         text = _FLOURISH[lang] + text
     if length and rng.random() < 0.5:
@@ -219,7 +221,7 @@ def _candidates(
 ) -> list[tuple[str, float]]:
     lang, made = group.meta["lang"], []
     for quality in qualities:
-        text = _adorn(respond(group, quality, rng, rng.random() < 0.8), lang, rng, length, style)
+        text = adorn(respond(group, quality, rng, rng.random() < 0.8), lang, rng, length, style)
         made.append((text, gold(group, text).value or 0.0))
     return made
 
@@ -364,7 +366,7 @@ def _ranked(
     values = sorted({value for _, value in made}, reverse=True)
     ranks = [values.index(value) for _, value in made]
     order, swaps = sorted(range(len(made)), key=lambda i: ranks[i]), 0
-    for first, second in zip(order, order[1:], strict=False):
+    for first, second in pairwise(order):
         if ranks[first] >= ranks[second]:
             continue
         turned, _ = _verdict([made[first], made[second]], lang, rng, noise, length_bias, style_bias)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Sequence
+from itertools import pairwise
 from random import Random
 
 LANGUAGES: tuple[str, ...] = ("tr", "en")
@@ -60,7 +61,7 @@ def visible(text: str) -> str | None:
 def repeats(tokens: Sequence[str]) -> bool:
     """True when any run of two words comes three times, or one word makes up half of a text of six or more."""
     pairs: dict[tuple[str, str], int] = {}
-    for pair in zip(tokens, tokens[1:], strict=False):
+    for pair in pairwise(tokens):
         pairs[pair] = pairs.get(pair, 0) + 1
     if any(count >= 3 for count in pairs.values()):
         return True
