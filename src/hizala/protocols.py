@@ -27,12 +27,14 @@ class Tree(Protocol):
 class Policy(Protocol):
     """A model whose log-probs can be measured and trained."""
 
-    module: nn.Module
+    @property
+    def module(self) -> nn.Module:
+        """What holds the parameters."""
 
-    def pack(self, groups: Sequence[TokenGroup], token_budget: int) -> list[Tree]:
-        """Whole groups packed in order into rows of at most `token_budget` tokens (a larger group stands alone)."""
+    def pack(self, groups: Sequence[TokenGroup], token_budget: int) -> Sequence[Any]:
+        """Whole groups packed in order into rows of at most `token_budget` tokens (a larger group stands alone): `Tree`s."""
 
-    def logps(self, tree: Tree, *, entropy: bool = False, temperature: float = 1.0) -> SeqLogps:
+    def logps(self, tree: Any, *, entropy: bool = False, temperature: float = 1.0) -> SeqLogps:
         """Log-probs of the counted response tokens, responses in the order of the tree's groups."""
 
     def reference(self) -> AbstractContextManager[None]:

@@ -19,7 +19,7 @@ from hizala.canonical import digest, file_digest
 from hizala.config import Recipe, Stage, resolved
 from hizala.engines.train import World, join
 from hizala.errors import HizalaError
-from hizala.ledger import Ledger, read
+from hizala.ledger import Ledger, verify
 from hizala.pipelines.context import ModelRef, StageContext, resolve_model
 from hizala.pipelines.material import source_digest
 from hizala.pipelines.progress import say
@@ -112,7 +112,7 @@ def _enter(
     if state == "done":
         say(f"{title}: finished before, skipped")
         if ledger is not None and place.name in _unfinished(ledger):
-            ledger.finish(place, {"stage": stage.name})  # killed between the stage's end and its record
+            ledger.finish("stage.done", place, {"stage": stage.name})  # killed between the stage's end and its record
         return None
     say(f"{title}: {'continues' if state == 'continue' else stages.get(stage.kind).summary}")
     if ledger is not None:
@@ -122,7 +122,7 @@ def _enter(
         write_json(place / "config.json", stage.config.model_dump(mode="json"))
         write_json(place / "state.json", {"key": key, "status": "running", "kind": stage.kind, "started": time.time()})
         payload = {"stage": stage.name, "kind": stage.kind, "key": key, "how": state}
-        ledger.begin(place, payload, fresh=state != "continue")
+        ledger.begin("stage.start", place, payload, fresh=state != "continue")
     world.gather(None)  # the others wait until the directory is there
     return StageContext(recipe, stage, home.path, place, key, models, ledger, device())
 
@@ -150,14 +150,7 @@ def _intact(place: Path, outputs: Mapping[str, Any]) -> bool:
 
 def _unfinished(ledger: Ledger) -> set[str]:
     """Names of the stage directories that were begun and not finished, by the ledger."""
-    names: set[str] = set()
-    for entry in read(ledger.run_dir):
-        name = Path(str(entry.payload.get("directory", ""))).name
-        if entry.kind == "begin":
-            names.add(name)
-        elif entry.kind == "finish":
-            names.discard(name)
-    return names
+    return {Path(name).name for name in verify(ledger.run_dir).unfinished}
 
 
 def _set_aside(home: RunDir, ledger: Ledger, index: int, name: str) -> None:
@@ -181,7 +174,8 @@ def _carry_out(context: StageContext) -> None:
     write_json(context.dir / "done.json", {"key": context.key, "outputs": context.outputs, "seconds": seconds})
     state = {"key": context.key, "status": "done", "kind": context.stage.kind, "seconds": seconds}
     write_json(context.dir / "state.json", state)
-    context.ledger.finish(context.dir, {"stage": context.stage.name, "outputs": context.outputs, "seconds": seconds})
+    payload = {"stage": context.stage.name, "outputs": context.outputs, "seconds": seconds}
+    context.ledger.finish("stage.done", context.dir, payload)
     say(f"  done in {seconds:.0f} s")
 
 

@@ -15,10 +15,9 @@ from rich.table import Table
 
 from hizala.algorithms import algorithms
 from hizala.config import Recipe, Stage
-from hizala.engines.data.templates import ChatTemplate
 from hizala.errors import HizalaError
 from hizala.pipelines.context import resolve_model
-from hizala.pipelines.material import Batches, Material, open_source, prepare
+from hizala.pipelines.material import Batches, Material, load_template, open_source, prepare
 from hizala.pipelines.settings import TrainSettings
 from hizala.records import TokenGroup
 
@@ -93,8 +92,7 @@ def dry_run(recipe: Recipe) -> Plan:
 def _plan(recipe: Recipe, stage: Stage, base: Path, shape: Shape, rates: dict[str, float]) -> StagePlan:
     settings = stage.config
     assert isinstance(settings, TrainSettings)
-    template = ChatTemplate.load(base, mode=settings.template)
-    template.prove()
+    template = load_template(base, settings.template)
     row = algorithms.get(stage.kind)
     source = open_source(
         settings.data, shape=row.data, format=settings.format, side=settings.side, limit=settings.limit

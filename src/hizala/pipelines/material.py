@@ -35,6 +35,17 @@ class Material:
     source: data.GroupSource
 
 
+def load_template(model: Path, kind: str) -> ChatTemplate:
+    """The tokenizer of a model directory with its own chat template (`chat`) or none (`raw`), proven.
+
+    Raises:
+        ModelError, TemplateError: it cannot be read, or the training mask cannot be proven on it.
+    """
+    template = ChatTemplate.load(model, template="raw" if kind == "raw" else "auto")
+    template.prove()
+    return template
+
+
 def open_source(
     refs: str | Sequence[str], *, shape: str, format: str = "auto", side: str | None = None, limit: int | None = None
 ) -> data.GroupSource:
@@ -44,17 +55,17 @@ def open_source(
         DataError: a reference cannot be read, or does not hold what `shape` needs.
     """
     names = [refs] if isinstance(refs, str) else list(refs)
-    sources = []
-    for name in names:
-        if name.startswith("world:"):
-            groups = world.resolve(name)
-            sources.append(data.GroupSource.from_groups(groups, name=name, shape=shape, side=side, limit=limit))
-        else:
-            sources.append(data.read(name, format=format, shape=shape, side=side, limit=limit))
+    sources = [_open(name, shape, format, side, limit) for name in names]
     if len(sources) == 1:
         return sources[0]
     joined = [group for source in sources for group in source]
-    return data.GroupSource.from_groups(joined, name=", ".join(names), shape=shape, side=side, limit=limit)
+    return data.GroupSource.from_groups(joined[:limit], name=", ".join(names), shape=shape)
+
+
+def _open(name: str, shape: str, format: str, side: str | None, limit: int | None) -> data.GroupSource:
+    if name.startswith("world:"):
+        return data.GroupSource.from_groups(world.resolve(name)[:limit], name=name, shape=shape)
+    return data.read(name, format=format, shape=shape, side=side, limit=limit)
 
 
 def prompt_key(group: Group) -> str:
@@ -102,19 +113,22 @@ def prepare(
     """
     groups = with_unique_ids(source)
     training, held_out = split(groups, holdout, max_holdout, seed)
-    findings = list(source.findings)
-    encoded_train = _encode(training, template, max_length, findings)
-    encoded_held = _encode(held_out, template, max_length, findings)
-    if not encoded_train:
+    encoded = template.encode_all(training, max_length=max_length)
+    kept = template.encode_all(held_out, max_length=max_length)
+    findings = [*source.findings, *encoded.findings, *kept.findings]
+    cut = encoded.counts.get("truncated", 0) + kept.counts.get("truncated", 0)
+    if cut:
+        findings.append(Finding("truncated", "warning", f"responses cut at max_length {max_length}", count=cut))
+    if not encoded.tokens:
         raise DataError(
-            f"no group of {len(groups)} is left to train on",
+            f"no group of {len(groups)} is left to train on" + (f": {findings[0].message}" if findings else ""),
             where=source.name,
             fix="raise max_length, or look at the rows with `hizala data check`",
         )
     total = hashlib.sha256()
-    for group in (*encoded_train, *encoded_held):
+    for group in (*encoded.tokens, *kept.tokens):
         total.update(repr((list(group.prompt), [(list(r.ids), list(r.mask)) for r in group.responses])).encode())
-    return Material(encoded_train, encoded_held, total.hexdigest(), findings, source)
+    return Material(encoded.tokens, kept.tokens, total.hexdigest(), findings, source)
 
 
 def with_unique_ids(groups: Iterable[Group]) -> list[Group]:
@@ -126,29 +140,6 @@ def with_unique_ids(groups: Iterable[Group]) -> list[Group]:
         again = seen[group.id]
         unique.append(group if again == 1 else replace(group, id=f"{group.id}#{again}"))
     return unique
-
-
-def _encode(
-    groups: Sequence[Group], template: ChatTemplate, max_length: int, findings: list[Finding]
-) -> list[TokenGroup]:
-    encoded: list[TokenGroup] = []
-    dropped: list[str] = []
-    truncated: list[str] = []
-    for group in groups:
-        tokens = template.encode_group(group, max_length=max_length)
-        if tokens is None:
-            dropped.append(group.id)
-            continue
-        if any(response.truncated for response in tokens.responses):
-            truncated.append(group.id)
-        encoded.append(tokens)
-    for kind, names, words in (
-        ("prompt-too-long", dropped, f"groups dropped: no room for a response within max_length {max_length}"),
-        ("truncated", truncated, f"groups with a response cut at max_length {max_length}; its end is not trained"),
-    ):
-        if names:
-            findings.append(Finding(kind, "warning", words, where=", ".join(names[:5]), count=len(names)))
-    return encoded
 
 
 class Batches:

@@ -19,10 +19,11 @@ from hizala.core.stats.bootstrap import mean_interval
 from hizala.engines import track
 from hizala.engines.data.templates import ChatTemplate
 from hizala.engines.policy import Policy, load
-from hizala.engines.train import Engine, MetricsLog, Objective, Settings, whole
+from hizala.engines.train import Engine, MetricsLog, Objective, Settings
+from hizala.engines.train.world import whole
 from hizala.pipelines import reference
 from hizala.pipelines.context import ModelRef, StageContext
-from hizala.pipelines.material import Batches, Material, open_source, prepare
+from hizala.pipelines.material import Batches, Material, load_template, open_source, prepare
 from hizala.pipelines.progress import Bar, say, working
 from hizala.pipelines.rundir import model_digest, write_json
 from hizala.pipelines.settings import TrainSettings, loss_weight_field
@@ -40,9 +41,8 @@ def train(context: StageContext) -> None:
     """
     row = algorithms.get(context.stage.kind)
     settings = _settings(context)
-    template = ChatTemplate.load(context.model.path, mode=settings.template)
-    with working("template proven"):
-        template.prove()
+    with working("chat template proven"):
+        template = load_template(context.model.path, settings.template)
     material = _material(context, settings, row, template)
     policy = _policy(context, settings)
     objective = make_objective(row, settings)
@@ -128,7 +128,7 @@ def _data_report(context: StageContext, settings: TrainSettings, template: ChatT
     from hizala.engines.data.check import check
 
     path = context.dir / "findings.json"
-    write_json(path, check(source, template=template, max_length=settings.max_length).to_json())
+    write_json(path, check(source, chat=template, max_length=settings.max_length).to_json())
     return path
 
 
@@ -245,7 +245,7 @@ def _interrupt(ask: Callable[[], None]) -> Iterator[None]:
             signal.signal(each, old)
         ask()
 
-    previous: dict[int, Any] = {}
+    previous: dict[signal.Signals, Any] = {}
     try:
         for number in (signal.SIGINT, signal.SIGTERM):
             previous[number] = signal.signal(number, handler)

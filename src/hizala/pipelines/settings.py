@@ -109,6 +109,10 @@ class EvaluateSettings(Strict):
     data: Annotated[
         str | None, Field(description="preference pairs for the suite 'preferences': a file or a reference")
     ] = None
+    held_out_of: Annotated[
+        str | None,
+        Field(description="use for the suite 'preferences' the pairs that this training stage held out"),
+    ] = None
     format: Annotated[str, Field(description="format of the rows of data; 'auto' recognises it")] = "auto"
     limit: Annotated[int | None, Field(ge=1, description="use at most this many rows of data")] = None
     prompts: Annotated[int, Field(ge=2, description="test prompts of the suite 'world'")] = 400
@@ -119,6 +123,12 @@ class EvaluateSettings(Strict):
     beta: Annotated[float, Field(gt=0, description="scale of the implicit reward, per nat")] = 0.1
     token_budget: Annotated[int, Field(ge=16, description="tokens in one forward")] = 8192
     template: Annotated[Literal["chat", "raw"], Field(description="how texts become tokens; see training")] = "chat"
+
+    @model_validator(mode="after")
+    def _no_idle_setting(self) -> EvaluateSettings:
+        if self.data is not None and self.held_out_of is not None:
+            raise ValueError("data and held_out_of are both given: one would have no effect")
+        return self
 
 
 def loss_weight_field(name: str) -> str:

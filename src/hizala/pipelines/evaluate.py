@@ -1,0 +1,121 @@
+"""The evaluation stage: every model made so far, measured by the suites a recipe names."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import asdict
+from functools import partial
+from typing import cast
+
+from hizala.engines.policy import load
+from hizala.engines.rollout.local import Decodable, LocalSampler
+from hizala.errors import ConfigError, nearest
+from hizala.pipelines.context import ModelRef, StageContext
+from hizala.pipelines.evals import EvalContext, Evaluated, SuiteResult, suites
+from hizala.pipelines.material import load_template, open_source, split, with_unique_ids
+from hizala.pipelines.progress import Bar, say
+from hizala.pipelines.rundir import write_json, write_lines
+from hizala.pipelines.settings import EvaluateSettings, TrainSettings
+from hizala.protocols import Policy, Sampler
+from hizala.records import Group
+
+
+def evaluate(context: StageContext) -> None:
+    """Run the suites and write results.json, samples.jsonl and findings.json.
+
+    Raises:
+        ConfigError: a suite is unknown or lacks its data.
+        EvalError: as a suite says.
+    """
+    settings = context.stage.config
+    assert isinstance(settings, EvaluateSettings)
+    specs = [suites.get(name) for name in settings.suites]
+    pairs = _pairs(context, settings)
+    for spec in specs:
+        if spec.needs_pairs and pairs is None:
+            where = f"stages.{context.stage.name}"
+            raise ConfigError(
+                f"suite '{spec.name}' needs preference pairs", where=where, fix="give data or held_out_of"
+            )
+    if not context.first:
+        return
+    suite_context = _suite_context(context, settings, pairs)
+    result = SuiteResult({}, (), (), ())
+    for spec in specs:
+        result = result.merged(spec.run(suite_context))
+    write_json(context.dir / "results.json", result.results())
+    write_lines(context.dir / "samples.jsonl", result.samples)
+    write_json(context.dir / "findings.json", [asdict(finding) for finding in result.findings])
+    for finding in result.findings:
+        say(f"  {finding.severity}: {finding.message}")
+
+
+def _suite_context(
+    context: StageContext, settings: EvaluateSettings, pairs: Callable[[], Iterable[Group]] | None
+) -> EvalContext:
+    template = load_template(context.model.path, settings.template)
+
+    def sampler_for(policy: Policy, progress: Callable[[int, int], None]) -> Sampler:
+        # What `_evaluated` opens can generate; a suite need not know.
+        decodable = cast(Decodable, policy)
+        return LocalSampler(decodable, end_ids=template.end_ids(), temperature=settings.temperature, progress=progress)
+
+    return EvalContext(
+        models=[_evaluated(context, model) for model in context.models.values()],
+        tokenizer=template,
+        sampler_for=sampler_for,
+        seed=context.recipe.seed,
+        prompts=settings.prompts,
+        samples=settings.samples,
+        max_tokens=settings.max_tokens,
+        sampling={"temperature": settings.temperature},
+        pairs=pairs,
+        max_length=settings.max_length,
+        beta=settings.beta,
+        token_budget=settings.token_budget,
+        store=context.dir / "store",
+        progress=_progress,
+    )
+
+
+def _evaluated(context: StageContext, model: ModelRef) -> Evaluated:
+    opened = partial(load, model.path, device=context.device)
+    return Evaluated(model.name, model.digest, opened, model.parent, model.beta)
+
+
+def _progress(label: str, total: int) -> Callable[[int, int], None]:
+    """A bar that starts with the first report and ends with the last."""
+    bar = Bar(label, total)
+    bar.__enter__()
+
+    def report(done: int, _all: int) -> None:
+        bar.advance(done - bar.done)
+        if done >= total:
+            bar.__exit__(None, None, None)
+
+    return report
+
+
+def _pairs(context: StageContext, settings: EvaluateSettings) -> Callable[[], Iterable[Group]] | None:
+    """Where the preference pairs come from; nothing is read yet."""
+    if settings.data is not None:
+        named = settings.data
+        return lambda: with_unique_ids(open_source(named, shape="pair", format=settings.format, limit=settings.limit))
+    if settings.held_out_of is None:
+        return None
+    trained = {stage.name: stage for stage in context.recipe.stages if isinstance(stage.config, TrainSettings)}
+    stage = trained.get(settings.held_out_of)
+    if stage is None:
+        where = f"stages.{context.stage.name}.held_out_of"
+        raise ConfigError(
+            f"there is no training stage '{settings.held_out_of}'{nearest(settings.held_out_of, trained)}", where=where
+        )
+    config = stage.config
+    assert isinstance(config, TrainSettings)
+
+    def held_out() -> list[Group]:
+        source = open_source(config.data, shape="pair", format=config.format, limit=config.limit)
+        groups = with_unique_ids(source)
+        return split(groups, config.holdout, config.max_holdout, context.recipe.seed)[1][: settings.limit]
+
+    return held_out
