@@ -1,0 +1,218 @@
+"""From evaluation results to tables with dots and whiskers."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from markupsafe import Markup
+
+from hizala.readers.report.charts import Mark, whisker_axis, whisker_row, whisker_scale
+from hizala.readers.report.text import Num, Phrases, fixed, interval
+from hizala.readers.report.views import Figure, Paired, Results, RunView
+
+SLOTS = 6
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """A figure in a table: value, interval or what stands in its place, and how a difference reads."""
+
+    value: str
+    interval: str
+    remark: Markup
+    verdict: str
+    title: str
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One measure: its name, a figure for each column, and its dots and whiskers."""
+
+    label: Markup
+    cells: tuple[Cell, ...]
+    svg: Markup
+    total: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Matrix:
+    """A table of figures: columns are models, or pairs of them."""
+
+    title: Markup
+    columns: tuple[tuple[str, Markup], ...]
+    rows: tuple[Row, ...]
+    axis: Markup
+    level: str
+    units: Markup
+
+
+@dataclass(frozen=True, slots=True)
+class Headline:
+    """The figures that stand at the top: each model's, and what the paired differences say."""
+
+    title: Markup
+    models: tuple[tuple[str, Markup, Cell, Markup], ...]
+    verdicts: tuple[tuple[str, Markup, str], ...]
+
+
+def slots(models: Sequence[str]) -> dict[str, str]:
+    """The colour class of each model, in order."""
+    return {model: f"m{i % SLOTS}" for i, model in enumerate(models)}
+
+
+def is_preference(metric: str) -> bool:
+    """Whether a measure is about ranking given pairs, not about sampled responses."""
+    return metric.startswith("pref")
+
+
+def matrices(results: Results, phrases: Phrases, *, preferences: bool) -> list[Matrix]:
+    """A table a suite: its measures by model. Only suites about given pairs, or only the others."""
+    colours = slots(tuple(results.models))
+    columns = tuple((colours[m], phrases.name("model", m)) for m in results.models)
+    found = []
+    for suite, metrics in _suites(results.models, preferences).items():
+        figures = {name: [table.get(name) for table in results.models.values()] for name in metrics}
+        found.append(_matrix(phrases, suite, figures, columns, paired=False))
+    return found
+
+
+def paired_matrices(results: Results, phrases: Phrases, *, preferences: bool) -> list[Matrix]:
+    """A table a suite: the differences of each pair of models."""
+    pairs = list(dict.fromkeys((p.a, p.b) for p in results.paired))
+    columns = tuple((f"p{i % SLOTS}", _pair_name(phrases, a, b)) for i, (a, b) in enumerate(pairs))
+    by_pair: dict[str, dict[str, Figure]] = {}
+    for p in results.paired:
+        by_pair.setdefault(f"{p.b}\0{p.a}", {})[p.metric] = p.figure
+    found = []
+    for suite, metrics in _suites(by_pair, preferences).items():
+        figures = {name: [by_pair[f"{b}\0{a}"].get(name) for a, b in pairs] for name in metrics}
+        found.append(_matrix(phrases, suite, figures, columns, paired=True))
+    return found
+
+
+def headline(run: RunView, phrases: Phrases) -> Headline | None:
+    """The total of the last evaluation that has one, else its first measure."""
+    results = next((s.results for s in reversed(run.stages) if s.results and any(s.results.models.values())), None)
+    if results is None:
+        return None
+    metrics = list(dict.fromkeys(name for table in results.models.values() for name in table))
+    totals = [m for m in metrics if m.endswith("/total") or m == "total"]
+    metric = next(iter([*totals, *(m for m in metrics if m.startswith("gold")), *metrics]))
+    figures = {m: table[metric] for m, table in results.models.items() if metric in table}
+    colours = slots(tuple(results.models))
+    marks = [Mark(f.value, f.low, f.high, colours[m]) for m, f in figures.items()]
+    bounds = whisker_scale(marks)
+    rows = tuple(
+        (colours[m], phrases.name("model", m), _cell(phrases, f, paired=False), whisker_row([mark], bounds))
+        for (m, f), mark in zip(figures.items(), marks, strict=True)
+    )
+    verdicts = tuple(_verdict(phrases, p) for p in results.paired if p.metric == metric)
+    suite = metric.partition("/")[0]
+    title = phrases.span("head.total") if suite == "gold" else _suite_name(phrases, suite)
+    return Headline(title, rows, verdicts)
+
+
+def _verdict(phrases: Phrases, pair: Paired) -> tuple[str, Markup, str]:
+    state = verdict(pair.figure)
+    key = {"up": "head.gain", "down": "head.loss"}.get(state, "head.unclear")
+    words = phrases.span(key, a=phrases.known("model", pair.a), b=phrases.known("model", pair.b))
+    size = abs(pair.figure.value) if state == "down" else pair.figure.value
+    low, high = pair.figure.low, pair.figure.high
+    if state == "down":
+        low, high = -high, -low
+    return state, words, f"{fixed(size, sign=state == 'same')} {interval(low, high, sign=state == 'same')}".strip()
+
+
+def verdict(figure: Figure) -> str:
+    """What the interval of a difference shows: `up`, `down`, or `same` (no clear difference)."""
+    if figure.bounded and figure.low > 0:
+        return "up"
+    if figure.bounded and figure.high < 0:
+        return "down"
+    return "same"
+
+
+def _suites(models: Mapping[str, Mapping[str, Figure]], preferences: bool) -> dict[str, list[str]]:
+    """Measures by the part of their name before the first slash; a suite's total stands first."""
+    names = dict.fromkeys(name for table in models.values() for name in table)
+    suites: dict[str, list[str]] = {}
+    for name in names:
+        if is_preference(name) == preferences:
+            suites.setdefault(name.partition("/")[0] if "/" in name else "other", []).append(name)
+    return {suite: sorted(found, key=lambda name: not name.endswith("total")) for suite, found in suites.items()}
+
+
+def _suite_name(phrases: Phrases, suite: str) -> Markup:
+    return phrases.name("suite", suite)
+
+
+def _pair_name(phrases: Phrases, a: str, b: str) -> Markup:
+    return Markup("{} − {}").format(phrases.name("model", b), phrases.name("model", a))
+
+
+def _matrix(
+    phrases: Phrases,
+    suite: str,
+    figures: Mapping[str, Sequence[Figure | None]],
+    columns: tuple[tuple[str, Markup], ...],
+    *,
+    paired: bool,
+) -> Matrix:
+    marks = {
+        name: [Mark(f.value, f.low, f.high, slot) for f, (slot, _) in zip(row, columns, strict=True) if f is not None]
+        for name, row in figures.items()
+    }
+    # Measures on another scale (lengths beside shares) would flatten all the rest: they stand in the table alone.
+    small = {name for name, row in marks.items() if all(abs(m.value) <= 1.5 for m in row if math.isfinite(m.value))}
+    drawn = small or set(figures)
+    reference = 0.0 if paired else None
+    bounds = whisker_scale([m for name in drawn for m in marks[name]], reference)
+    rows = tuple(
+        Row(
+            _metric_name(phrases, name),
+            tuple(_cell(phrases, f, paired=paired) for f in row),
+            whisker_row(marks[name], bounds, reference) if name in drawn else Markup(""),
+            name.endswith("total"),
+        )
+        for name, row in figures.items()
+    )
+    present = [f for row in figures.values() for f in row if f is not None]
+    level = max((f.level for f in present), default=0.95)
+    return Matrix(
+        _suite_name(phrases, suite), columns, rows, whisker_axis(bounds), f"{100 * level:g}", _units(phrases, present)
+    )
+
+
+def _units(phrases: Phrases, figures: Sequence[Figure]) -> Markup:
+    """Over how many units the widest figure was taken, and how many units were not scored."""
+    most = max((f.n for f in figures), default=0)
+    lost = max((f.unscored for f in figures), default=0)
+    parts = [phrases.span("n", n=Num(most))] if most else []
+    parts += [phrases.span("unscored", n=Num(lost))] if lost else []
+    return Markup(" · ").join(parts)
+
+
+def _metric_name(phrases: Phrases, metric: str) -> Markup:
+    parts = metric.split("/")[1:] or [metric]
+    return Markup(" · ").join(phrases.name("metric", part) for part in parts)
+
+
+def _cell(phrases: Phrases, figure: Figure | None, *, paired: bool) -> Cell:
+    if figure is None or math.isnan(figure.value):
+        return Cell("–", "", phrases.span("scores.noscore"), "", "")
+    low, high = figure.low, figure.high
+    remark, shown = Markup(""), interval(low, high, sign=paired)
+    if not figure.bounded:
+        remark = phrases.span("scores.nointerval")
+    elif low == high:
+        remark, shown = phrases.span("scores.equal"), ""
+    about = [f"n = {figure.n}"] if figure.n else []
+    about += [figure.method] if figure.method else []
+    return Cell(fixed(figure.value, sign=paired), shown, remark, verdict(figure) if paired else "", ", ".join(about))
+
+
+def estimate_cell(phrases: Phrases, figure: Figure) -> Cell:
+    """One figure by itself, as a table shows it."""
+    return _cell(phrases, figure, paired=False)

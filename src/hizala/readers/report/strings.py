@@ -1,0 +1,228 @@
+"""Every word of the page's interface, in English and Turkish. Places in braces are filled by the page."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+# key: (English, Turkish)
+_PHRASES: dict[str, tuple[str, str]] = {
+    "title": ("Alignment report", "Hizalama raporu"),
+    "skip": ("Skip to the content", "İçeriğe geç"),
+    "sections": ("Sections", "Bölümler"),
+    "language": ("Language", "Dil"),
+    "theme": ("Colours", "Renkler"),
+    "theme.auto": ("Auto", "Otomatik"),
+    "theme.light": ("Light", "Açık"),
+    "theme.dark": ("Dark", "Koyu"),
+    "made": ("Model {model} · seed {seed}", "Model {model} · tohum {seed}"),
+    "when": ("{start} – {end} UTC", "{start} – {end} UTC"),
+    "status.done": ("Finished", "Tamamlandı"),
+    "status.running": ("Running", "Sürüyor"),
+    "status.failed": ("Failed", "Başarısız"),
+    "status.interrupted": ("Interrupted", "Yarıda kaldı"),
+    "status.pending": ("Not started", "Başlamadı"),
+    "status.empty": ("Nothing run yet", "Henüz bir şey çalıştırılmadı"),
+    "problems": ("Some files could not be read in full", "Bazı dosyalar tam olarak okunamadı"),
+    "time.s": ("{s} s", "{s} sn"),
+    "time.m": ("{m} min {s} s", "{m} dk {s} sn"),
+    "time.h": ("{h} h {m} min", "{h} sa {m} dk"),
+    # headline
+    "head.total": ("Gold score, mean over test prompts", "Altın puan, test istemlerinin ortalaması"),
+    "head.pref": ("Held-out preference accuracy", "Ayrılmış veride tercih doğruluğu"),
+    "head.gain": ("{b} scores above {a} by", "{b}, {a} modelinden şu kadar yüksek puan aldı:"),
+    "head.loss": ("{b} scores below {a} by", "{b}, {a} modelinden şu kadar düşük puan aldı:"),
+    "head.unclear": (
+        "No clear difference between {b} and {a}:",
+        "{b} ile {a} arasında belirgin bir fark görülmedi:",
+    ),
+    "head.none": (
+        "No evaluation has finished yet, so there are no scores to show.",
+        "Henüz tamamlanan bir değerlendirme olmadığından gösterilecek puan yok.",
+    ),
+    "n": ("n = {n}", "n = {n}"),
+    "unscored": ("{n} not scored", "{n} puanlanamadı"),
+    # what was run
+    "run": ("What was run", "Neler çalıştırıldı"),
+    "run.stage": ("Stage", "Aşama"),
+    "run.none": ("The recipe lists no stage that can be read.", "Tarifte okunabilen bir aşama yok."),
+    "run.settings": ("Settings", "Ayarlar"),
+    "run.setting": ("Setting", "Ayar"),
+    "run.value": ("Value", "Değer"),
+    "run.from": ("from {parent}", "{parent} modelinden"),
+    "run.recipe": ("Recipe as given", "Tarif, verildiği gibi"),
+    "run.resolved": ("Recipe with every default", "Tarif, bütün varsayılanlarıyla"),
+    "steps": ("{n} steps", "{n} adım"),
+    # data
+    "data": ("Data", "Veri"),
+    "data.none": ("No data report was written.", "Veri raporu yazılmamış."),
+    "data.clean": ("Nothing was found wrong with this data.", "Bu veride bir sorun bulunmadı."),
+    "data.severity": ("Severity", "Önem"),
+    "data.finding": ("Finding", "Bulgu"),
+    "data.where": ("Where", "Yer"),
+    "data.count": ("Count", "Sayı"),
+    "data.item": ("Item", "Öğe"),
+    "data.tables": ("Counts and shares", "Sayılar ve oranlar"),
+    "severity.info": ("Note", "Bilgi"),
+    "severity.warning": ("Warning", "Uyarı"),
+    "severity.error": ("Error", "Hata"),
+    # curves
+    "curves": ("Training", "Eğitim"),
+    "curves.none": ("No training metrics were written.", "Eğitim ölçümü yazılmamış."),
+    "curves.more": ("More measures ({n})", "Diğer ölçümler ({n})"),
+    "curves.lost": ("{n} values were not finite (marked ×)", "{n} değer sonlu değil (× ile gösterildi)"),
+    "curves.hint": (
+        "Horizontal axis: optimiser steps. Point at a chart, or focus it and use the arrow keys, to read its values.",
+        "Yatay eksen: optimizasyon adımları. Değerleri okumak için grafiğin üzerine gelin ya da grafiği seçip ok "
+        "tuşlarını kullanın.",
+    ),
+    "curves.alt": (
+        "{name}: {first} at step {from}, {last} at step {to}; lowest {low}, highest {high}.",
+        "{name}: {from}. adımda {first}, {to}. adımda {last}; en düşük {low}, en yüksek {high}.",
+    ),
+    "curves.alt.held": (
+        "{name}: {first} at step {from}, {last} at step {to}; lowest {low}, highest {high}. Held out at the end: "
+        "{held}.",
+        "{name}: {from}. adımda {first}, {to}. adımda {last}; en düşük {low}, en yüksek {high}. Ayrılmış veride sonda: "
+        "{held}.",
+    ),
+    "curves.alt.none": ("{name}: no finite value.", "{name}: sonlu değer yok."),
+    "legend.train": ("training batch", "eğitim kümesi"),
+    "legend.held": ("held out, 95 % interval", "ayrılmış veri, %95 güven aralığı"),
+    "legend.chosen": ("chosen", "seçilen"),
+    "legend.rejected": ("rejected", "reddedilen"),
+    "legend.chosen.held": ("chosen, held out", "seçilen, ayrılmış veri"),
+    "legend.rejected.held": ("rejected, held out", "reddedilen, ayrılmış veri"),
+    "step": ("step {x}", "{x}. adım"),
+    "chart.loss": ("Loss", "Kayıp"),
+    "chart.margin": ("Reward margin", "Ödül marjı"),
+    "chart.accuracy": ("Preference accuracy", "Tercih doğruluğu"),
+    "chart.logratio": ("Log-ratio to the reference", "Referansa göre log oranı"),
+    "chart.kl": ("KL to the reference", "Referansa KL uzaklığı"),
+    "chart.grad_norm": ("Gradient norm", "Gradyan normu"),
+    "chart.lr": ("Learning rate", "Öğrenme oranı"),
+    "chart.speed": ("Tokens per second", "Saniyede token"),
+    "chart.memory": ("Peak memory", "En yüksek bellek"),
+    "unit.nats": ("nats", "nat"),
+    "unit.nats_token": ("nats per token", "token başına nat"),
+    "unit.mb": ("MB", "MB"),
+    # scores
+    "scores": ("Scores", "Puanlar"),
+    "scores.none": (
+        "No evaluation has finished. Add an `evaluate` stage to the recipe, or wait for it to end.",
+        "Tamamlanan bir değerlendirme yok. Tarife bir `evaluate` aşaması ekleyin ya da bitmesini bekleyin.",
+    ),
+    "scores.note": (
+        "Dots are means, whiskers and brackets {level} % intervals. Intervals are for one comparison each; with many "
+        "rows some will miss their true value by chance.",
+        "Noktalar ortalamayı, çizgiler ve köşeli ayraçlar %{level} güven aralığını gösterir. Her aralık tek bir "
+        "karşılaştırma içindir; satır sayısı arttıkça bazıları rastlantıyla gerçek değeri kaçırabilir.",
+    ),
+    "scores.task": ("Task", "Görev"),
+    "scores.plot": ("Dots and whiskers; the table below gives the same figures", "Nokta ve çizgi grafiği; aynı "
+                    "değerler aşağıdaki tabloda"),
+    "scores.table": ("Mean and interval of each model", "Her modelin ortalaması ve güven aralığı"),
+    "scores.equal": ("all equal", "hepsi eşit"),
+    "scores.nointerval": ("no interval", "aralık yok"),
+    "scores.noscore": ("not scored", "puanlanmadı"),
+    "paired": ("Paired differences", "Eşli farklar"),
+    "paired.note": (
+        "The same prompts answered by both models, one minus the other. An interval that leaves out zero is a "
+        "difference the data show.",
+        "Aynı istemlere iki modelin verdiği yanıtların puan farkı. Sıfırı içermeyen bir aralık, verinin gösterdiği "
+        "bir farktır.",
+    ),
+    "paired.table": ("Paired differences and their intervals", "Eşli farklar ve güven aralıkları"),
+    "paired.up": ("higher", "daha yüksek"),
+    "paired.down": ("lower", "daha düşük"),
+    "paired.same": ("not clear", "belirsiz"),
+    "suite.gold": ("Gold score", "Altın puan"),
+    "suite.world": ("Embedded world", "Gömülü dünya"),
+    "suite.preferences": ("Preference accuracy", "Tercih doğruluğu"),
+    "suite.other": ("Other measures", "Diğer ölçümler"),
+    "metric.total": ("Total", "Toplam"),
+    "metric.accuracy": ("Accuracy", "Doğruluk"),
+    "metric.margin": ("Reward margin", "Ödül marjı"),
+    "metric.add": ("Addition", "Toplama"),
+    "metric.sub": ("Subtraction", "Çıkarma"),
+    "metric.mul": ("Multiplication", "Çarpma"),
+    "metric.word": ("Word problems", "Sözel problemler"),
+    "metric.style": ("Polite style", "Kibar üslup"),
+    "metric.privacy": ("Privacy", "Gizlilik"),
+    "metric.premise": ("False premise", "Yanlış varsayım"),
+    "metric.caps": ("Capital letters", "Büyük harf"),
+    "metric.list": ("List", "Liste"),
+    "metric.count": ("Word count", "Sözcük sayısı"),
+    "metric.tr": ("Turkish", "Türkçe"),
+    "metric.en": ("English", "İngilizce"),
+    "metric.length": ("Length", "Uzunluk"),
+    "metric.truncated": ("Cut off", "Yarıda kesilen"),
+    "model.base": ("Base", "Temel"),
+    "model.sft": ("SFT", "SFT"),
+    "model.dpo": ("DPO", "DPO"),
+    # held-out preferences
+    "pref": ("Held-out preferences", "Ayrılmış tercihler"),
+    "pref.note": (
+        "Share of held-out pairs whose chosen response has the higher implicit reward. It says how well the model "
+        "ranks responses, not how well it writes them: the scores of sampled responses do.",
+        "Ayrılmış çiftlerin ne kadarında seçilen yanıtın örtük ödülü daha yüksek. Bu, modelin yanıtları ne kadar iyi "
+        "sıraladığını gösterir, ne kadar iyi yazdığını değil; onu örneklenen yanıtların puanları gösterir.",
+    ),
+    "pref.none": ("No held-out preference accuracy was measured.", "Ayrılmış veride tercih doğruluğu ölçülmemiş."),
+    "pref.at": ("stage {stage}, step {step}", "{stage} aşaması, {step}. adım"),
+    "pref.model": ("Measured on", "Nerede ölçüldü"),
+    "pref.value": ("Accuracy", "Doğruluk"),
+    "pref.chance": ("0.5 is chance", "0,5 rastlantı düzeyidir"),
+    # samples
+    "samples": ("Samples", "Örnekler"),
+    "samples.none": ("No samples were written.", "Örnek yazılmamış."),
+    "samples.shown": ("{shown} of {all} prompts are in this report.", "Raporda {all} istemden {shown} tanesi var."),
+    "samples.task": ("Task", "Görev"),
+    "samples.lang": ("Language of the prompt", "İstemin dili"),
+    "samples.outcome": ("{b} against {a}", "{a} modeline göre {b}"),
+    "samples.all": ("All", "Tümü"),
+    "outcome.up": ("Scores higher", "Puanı yüksek"),
+    "outcome.down": ("Scores lower", "Puanı düşük"),
+    "outcome.same": ("Scores the same", "Puanı aynı"),
+    "outcome.unknown": ("Not scored", "Puanlanmadı"),
+    "samples.prompt": ("Prompt", "İstem"),
+    "samples.gold": ("Expected", "Beklenen"),
+    "samples.score": ("score {score}", "puan {score}"),
+    "samples.empty": ("empty response", "boş yanıt"),
+    "samples.cut": ("{n} more characters are left out here", "{n} karakter daha burada gösterilmiyor"),
+    "samples.page": ("{from}–{to} of {all}", "{from}–{to} / {all}"),
+    "samples.nomatch": ("No sample fits this choice.", "Bu seçime uyan örnek yok."),
+    "samples.prev": ("Previous", "Önceki"),
+    "samples.next": ("Next", "Sonraki"),
+    "samples.nav": ("Pages of samples", "Örnek sayfaları"),
+    "lang.tr": ("Turkish", "Türkçe"),
+    "lang.en": ("English", "İngilizce"),
+    # evidence
+    "evidence": ("Evidence", "Kanıt"),
+    "ledger.ok": (
+        "Verified: the ledger's chain holds and every recorded file is unchanged.",
+        "Doğrulandı: kayıt defterinin zinciri sağlam ve kayıtlı dosyaların hiçbiri değişmemiş.",
+    ),
+    "ledger.bad": ("Not as recorded", "Kayıtla uyuşmuyor"),
+    "ledger.none": ("This run has no ledger; nothing in it can be verified.", "Bu çalıştırmanın kayıt defteri yok; "
+                    "hiçbir şeyi doğrulanamaz."),
+    "ledger.unfinished": ("Still being written, not yet recorded", "Hâlâ yazılıyor, henüz kaydedilmedi"),
+    "ledger.head": ("Head of the ledger", "Kayıt defterinin son özeti"),
+    "ledger.entries": ("Entries", "Kayıtlar"),
+    "ledger.files": ("Files as recorded", "Kayıtla uyuşan dosyalar"),
+    "ledger.how": (
+        "Whoever holds this hash can prove later that nothing in the run was changed: `hizala verify`.",
+        "Bu özeti saklayan herkes, çalıştırmada hiçbir şeyin değişmediğini sonradan kanıtlayabilir: `hizala verify`.",
+    ),
+    "environment": ("Environment", "Ortam"),
+    "environment.none": ("The environment was not recorded.", "Ortam kaydedilmemiş."),
+    "foot": (
+        "Made by Hizala {version} from the run directory alone. This page holds everything it shows and loads nothing.",
+        "Hizala {version} tarafından yalnızca çalıştırma dizininden üretildi. Bu sayfa gösterdiği her şeyi içerir, "
+        "dışarıdan hiçbir şey yüklemez.",
+    ),
+}  # fmt: skip
+
+STRINGS: Mapping[str, Mapping[str, str]] = {
+    "en": {key: english for key, (english, _) in _PHRASES.items()},
+    "tr": {key: turkish for key, (_, turkish) in _PHRASES.items()},
+}

@@ -1,0 +1,139 @@
+"""What the report shows, as plain records: `load` fills them from a run directory."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class Figure:
+    """An estimate as a result file gives it; NaN where it gives none."""
+
+    value: float
+    low: float = math.nan
+    high: float = math.nan
+    n: int = 0
+    unscored: int = 0
+    method: str = ""
+    level: float = 0.95
+
+    @property
+    def bounded(self) -> bool:
+        """Whether there is an interval."""
+        return math.isfinite(self.low) and math.isfinite(self.high)
+
+
+@dataclass(frozen=True, slots=True)
+class Paired:
+    """The difference b - a of two models in one metric."""
+
+    a: str
+    b: str
+    metric: str
+    figure: Figure
+
+
+@dataclass(frozen=True, slots=True)
+class Results:
+    """What an evaluation stage found: model -> metric -> figure, in the file's order."""
+
+    models: Mapping[str, Mapping[str, Figure]]
+    paired: tuple[Paired, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """One model's response; score None is "not scored"."""
+
+    text: str
+    score: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class SampleRow:
+    """A prompt with the models' responses."""
+
+    prompt: str
+    task: str
+    lang: str
+    gold: tuple[tuple[str, str], ...]
+    responses: Mapping[str, Answer]
+
+
+@dataclass(frozen=True, slots=True)
+class Note:
+    """A finding about the data or the training."""
+
+    severity: str
+    kind: str
+    message: str
+    where: str
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
+class DataView:
+    """A data report: findings, single figures, and tables of numbers under a name."""
+
+    notes: tuple[Note, ...] = ()
+    figures: tuple[tuple[str, str | float], ...] = ()
+    tables: tuple[tuple[str, tuple[tuple[str, float], ...]], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class StageView:
+    """One stage of a run. Series map a metric's name to (step, value) in the order written."""
+
+    number: int
+    name: str
+    kind: str
+    status: str
+    reason: str = ""
+    seconds: float | None = None
+    config: Mapping[str, Any] = field(default_factory=dict)
+    model: str = ""
+    parent: str = ""
+    data: DataView | None = None
+    train: Mapping[str, tuple[tuple[float, float], ...]] = field(default_factory=dict)
+    held_out: Mapping[str, tuple[tuple[float, Figure], ...]] = field(default_factory=dict)
+    perf: Mapping[str, tuple[tuple[float, float], ...]] = field(default_factory=dict)
+    results: Results | None = None
+    samples: tuple[SampleRow, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class LedgerView:
+    """What verification said. `ok` None: there is no ledger."""
+
+    ok: bool | None
+    entries: int = 0
+    head: str = ""
+    files: int = 0
+    problems: tuple[str, ...] = ()
+    unfinished: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class RunView:
+    """Everything the report shows.
+
+    Attributes:
+        status: "done", "running", "failed", "interrupted" or "empty".
+        problems: files that could not be read as they should, in words.
+    """
+
+    name: str
+    model: str
+    seed: str
+    status: str
+    stages: tuple[StageView, ...]
+    ledger: LedgerView
+    recipe: str = ""
+    resolved: str = ""
+    environment: Mapping[str, Any] = field(default_factory=dict)
+    started: str = ""
+    ended: str = ""
+    problems: tuple[str, ...] = ()
