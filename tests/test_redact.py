@@ -13,8 +13,8 @@ from hizala.redact import REDACTED, names_secret, redact
 
 @pytest.mark.parametrize(
     "key",
-    ["HF_TOKEN", "token", "hfToken", "api_key", "OPENAI_API_KEY", "apikey", "password", "db_password",
-     "AWS_SECRET_ACCESS_KEY", "clientSecret", "Authorization", "private-key", "wandb_api_key", "session_token", "Cookie"],
+    ["HF_TOKEN", "token", "hfToken", "api_key", "OPENAI_API_KEY", "apikey", "password", "db_password", "Cookie",
+     "AWS_SECRET_ACCESS_KEY", "clientSecret", "Authorization", "private-key", "wandb_api_key", "session_token"],
 )  # fmt: skip
 def test_keys_that_name_a_secret(key: str) -> None:
     assert names_secret(key)

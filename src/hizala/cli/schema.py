@@ -27,10 +27,11 @@ def add_parser(subparsers: Any) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Print or write."""
-    import hizala.pipelines  # noqa: F401 (registers the stages)
+    from hizala import pipelines
     from hizala.config import field_table, json_schema
     from hizala.registry import stages
 
+    pipelines.register()
     if args.stage is not None:
         print(render(field_table(stages.get(args.stage).config)))
         return 0
