@@ -160,3 +160,8 @@ def test_room_is_the_memory_of_the_cache():
     assert policy.room(20, size) == 7
     assert policy.room(20, size - 1) == 6
     assert policy.room(20, 1) == 1
+
+
+def test_the_context_is_the_one_the_config_names():
+    assert Policy(reference("llama")).context_length == SMALL["max_position_embeddings"]
+    assert Policy(nn.Linear(2, 2)).context_length is None

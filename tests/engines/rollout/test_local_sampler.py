@@ -27,7 +27,8 @@ class State:
 class Recurrent:
     """h' = tanh(A h + E[token]), logits = U h / 2. Decodes, and computes whole sequences in the plain way."""
 
-    def __init__(self) -> None:
+    def __init__(self, context_length: int | None = None) -> None:
+        self.context_length = context_length
         generator = torch.Generator().manual_seed(0)
         self.a, self.e, self.u = (
             torch.randn(*size, generator=generator) for size in ((16, 16), (VOCAB, 16), (16, VOCAB))
@@ -187,6 +188,19 @@ def test_the_report_counts_the_tokens():
     assert sampler.report.tokens == sum(len(s.ids) for row in got for s in row)
     assert sampler.report.prompt_tokens == sum(map(len, PROMPTS))
     assert sampler.report.tokens_per_second > 0
+
+
+def test_responses_are_cut_where_the_model_s_context_ends():
+    model = Recurrent(context_length=8)
+    got = LocalSampler(model, end_ids=[99], rows=4).sample(PROMPTS, n=2, max_tokens=6, seed=3)
+    for prompt, samples in zip(PROMPTS, got, strict=True):
+        assert [len(s.ids) for s in samples] == [min(6, 8 - len(prompt))] * 2
+        assert all(s.truncated for s in samples)
+
+
+def test_a_prompt_that_fills_the_context_is_refused():
+    with pytest.raises(ConfigError, match="a prompt of 6 tokens leaves no room in the model's context of 6"):
+        LocalSampler(Recurrent(context_length=6), end_ids=[END]).sample(PROMPTS, n=1, max_tokens=6, seed=3)
 
 
 def test_no_prompts_give_no_samples():

@@ -6,7 +6,7 @@ forward. Dropout is off while a decoder is open.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, cast
@@ -163,6 +163,14 @@ class Generates:
     """What a policy needs to be sampled from; it has `module`, see `protocols.Policy`."""
 
     module: nn.Module
+
+    @property
+    def context_length(self) -> int | None:
+        """Tokens of prompt and response the model was made for; None where its config names no bound."""
+        config: Any = getattr(self, "config", None) or getattr(self.module, "config", None) or {}
+        name = "max_position_embeddings"
+        bound = config.get(name) if isinstance(config, Mapping) else getattr(config, name, None)
+        return None if bound is None else int(bound)
 
     def room(self, length: int, limit: int) -> int:
         """How many rows of `length` tokens fit into `limit` bytes of state; at least 1."""

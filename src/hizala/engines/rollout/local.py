@@ -58,6 +58,10 @@ class Decoder(Protocol):
 class Decodable(Protocol):
     """A policy that can generate."""
 
+    @property
+    def context_length(self) -> int | None:
+        """Tokens of prompt and response the model was made for; None where it names no bound."""
+
     def room(self, length: int, limit: int) -> int:
         """How many rows of `length` tokens fit into `limit` bytes of state; at least 1."""
 
@@ -82,10 +86,14 @@ class SampleReport:
 
 @dataclass(slots=True)
 class _Request:
-    """One prompt still in work: its state is dropped when the last of its n rows has taken it."""
+    """One prompt still in work: its state is dropped when the last of its n rows has taken it.
+
+    A response to it has at most `most` tokens; `entropy` seeds its random numbers.
+    """
 
     index: int
     prompt: Sequence[int]
+    most: int
     entropy: tuple[int, ...]
     taken: int = 0
 
@@ -139,7 +147,8 @@ class LocalSampler:
         Args:
             prompts: token ids, at least one each.
             n: samples a prompt, >= 1.
-            max_tokens: a response that has not ended after so many tokens is cut and marked truncated, >= 1.
+            max_tokens: a response that has not ended after so many tokens, or where the model's context ends, is cut
+                and marked truncated; >= 1.
             seed: >= 0; the same seed gives the same samples.
         Raises:
             ConfigError: n, max_tokens or seed out of bounds, an empty prompt, or one too long for the model.
@@ -151,10 +160,11 @@ class LocalSampler:
         if not prompts:
             return []
         started = time.perf_counter()
-        length = max(len(p) for p in prompts) + max_tokens
+        requests = _requests(prompts, max_tokens, self.policy.context_length, seed)
+        length = max(len(r.prompt) + r.most for r in requests)
         rows = min(self.rows, len(prompts) * n, max(1, self.policy.room(length, self.cache_bytes)))
         with self.policy.decoder(rows, length) as decoder:
-            work = _Work(self, decoder, _requests(prompts, seed), n, max_tokens)
+            work = _Work(self, decoder, requests, n, max_tokens)
             for done in work.run():
                 if self.progress is not None:
                     self.progress(done, len(prompts) * n)
@@ -164,16 +174,23 @@ class LocalSampler:
         return work.samples
 
 
-def _requests(prompts: Sequence[Sequence[int]], seed: int) -> list[_Request]:
+def _requests(prompts: Sequence[Sequence[int]], max_tokens: int, context: int | None, seed: int) -> list[_Request]:
     """The prompts by falling length: rows decoded side by side are then of like length."""
     seen: Counter[bytes] = Counter()
     requests = []
     for index, prompt in enumerate(prompts):
+        room = max_tokens if context is None else min(max_tokens, context - len(prompt))
+        if room < 1:
+            raise ConfigError(
+                f"a prompt of {len(prompt)} tokens leaves no room in the model's context of {context}",
+                where=f"prompt {index}",
+                fix="leave the prompt out or shorten it",
+            )
         digest = sha256(np.asarray(prompt, dtype=np.int64).tobytes()).digest()
         # A prompt that stands in the list again draws other numbers than before.
         entropy = (seed, int.from_bytes(digest[:16], "little"), seen[digest])
         seen[digest] += 1
-        requests.append(_Request(index, prompt, entropy))
+        requests.append(_Request(index, prompt, room, entropy))
     return sorted(requests, key=lambda r: -len(r.prompt))
 
 
@@ -196,6 +213,7 @@ class _Work:
         self.logps = torch.zeros(rows, max_tokens)
         self.uniforms = torch.zeros(rows, max_tokens, dtype=torch.float64)
         self.count = torch.zeros(rows, dtype=torch.int64)
+        self.most = torch.zeros(rows, dtype=torch.int64)
         self.prompt_length = torch.zeros(rows, dtype=torch.int64)
         self.ends = torch.tensor(sampler.end_ids)
 
@@ -244,6 +262,7 @@ class _Work:
         random = np.random.Generator(np.random.Philox(np.random.SeedSequence((*request.entropy, request.taken))))
         self.uniforms[row] = torch.from_numpy(random.random(self.max_tokens))
         self.count[row] = 0
+        self.most[row] = request.most
         self.prompt_length[row] = len(request.prompt)
         request.taken += 1
         self.live += 1
@@ -258,7 +277,7 @@ class _Work:
         self.logps[rows, count] = logps.cpu()
         self.count[rows] = count + 1
         ended = torch.isin(tokens, self.ends)
-        finished = ended | (count + 1 == self.max_tokens)
+        finished = ended | (count + 1 == self.most[rows])
         if finished.any():
             which = finished.nonzero()[:, 0]
             # From the last row down, so that the row moved into a hole is never one that is to be retired.
@@ -276,5 +295,5 @@ class _Work:
         if row != self.live:
             self.decoder.move(self.live, row)
             self.owner[row] = self.owner[self.live]
-            for column in (self.ids, self.logps, self.uniforms, self.count, self.prompt_length):
+            for column in (self.ids, self.logps, self.uniforms, self.count, self.most, self.prompt_length):
                 column[row] = column[self.live]
