@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
+from hizala.engines.policy import attention, load
 from hizala.engines.policy.attention import tree_mask
 from hizala.engines.policy.forest import Span, pack, plant
 from hizala.errors import DataError
@@ -64,3 +65,33 @@ def test_branches_name_group_and_response_of_each_token():
     assert group.tolist() == [0] * 6 + [1] * 6
     assert branch.tolist() == [0, 0, 0, 1, 1, 2] * 2
     assert group.dtype == torch.long
+
+
+@pytest.mark.parametrize("window", [None, 3, 20])
+@pytest.mark.parametrize("responses", [(), (0,), (7,), (5, 9), (40,) * 8])
+def test_rectangles_hold_every_row_once_and_mask_what_the_tree_masks(responses, window, monkeypatch):
+    monkeypatch.setattr(attention, "_ROWS", 16)
+    monkeypatch.setattr(attention, "_CALL", 1000)
+    span = Span(5, 37, responses)
+    seen = torch.zeros(span.tokens, span.tokens, dtype=torch.bool)
+    rows: list[int] = []
+    for r in attention.rectangles(span, window, torch.float32, torch.device("cpu")):
+        columns = torch.cat([torch.arange(a, b) for a, b in r.keys]) - 5
+        seen[r.start - 5 : r.stop - 5, columns] = r.bias == 0
+        rows += range(r.start - 5, r.stop - 5)
+    assert sorted(rows) == list(range(span.tokens))
+    assert torch.equal(seen, tree_mask(span, window))
+
+
+@pytest.mark.parametrize("family", ["qwen3", "gemma3_text", "mistral"])
+def test_every_kind_of_attention_gives_the_same_log_probs(family, make_model, make_groups, tmp_path):
+    make_model(family).save_pretrained(tmp_path)
+    policy = load(tmp_path)
+    groups = make_groups((1, 2, 6), holes=True)
+    results = {}
+    with torch.no_grad():
+        for kind in ("tree", "sdpa", "flex"):
+            policy.attention = kind
+            results[kind] = torch.cat([policy.logps(tree).tokens for tree in policy.pack(groups, 1000)])
+    assert torch.allclose(results["tree"], results["sdpa"], atol=1e-5)
+    assert torch.allclose(results["flex"], results["sdpa"], atol=1e-5)

@@ -1,20 +1,39 @@
-"""Attention over a forest's row on the CPU: scaled dot-product attention group by group."""
+"""Who sees whom in a forest's row, and the kernels that compute it.
+
+`tree` (the default on the CPU) cuts every group into rectangles of queries against keys; `sdpa` is one masked
+scaled-dot-product attention a group; `flex` is FlexAttention with a block mask over the whole row (GPU: it has no
+backward on the CPU).
+"""
 
 from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cache
+from itertools import pairwise
+from typing import Any, cast
 
 import torch
 from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention
 
+from hizala.core.ops.attention import Rectangle, rectangle_attention
+from hizala.engines.policy.decoder import Attend
 from hizala.engines.policy.forest import Forest, Span
 from hizala.errors import ConfigError, nearest
 
-KINDS = ("auto", "sdpa", "flex")
+KINDS = ("auto", "tree", "sdpa", "flex")
+# Rows of a prompt that stand in one rectangle: fewer leave less masked work, more are fewer calls.
+_ROWS = 192
+# Masked elements that cost as much as one more rectangle; responses are cut apart when that saves more.
+_CALL = 20_000
 
 
-def attend_over(forest: Forest, scale: float, kind: str = "auto") -> SdpaAttend:
-    """The attention of a forest."""
-    return SdpaAttend(forest, scale)
+def attend_over(forest: Forest, scale: float, kind: str = "auto") -> Attend:
+    """The attention of a forest; `auto` is flex on a GPU and tree elsewhere."""
+    if kind == "auto":
+        kind = "flex" if forest.ids.is_cuda else "tree"
+    kinds: dict[str, Callable[[Forest, float], Attend]] = {"tree": TreeAttend, "sdpa": SdpaAttend, "flex": FlexAttend}
+    return kinds[kind](forest, scale)
 
 
 def checked(kind: str) -> str:
@@ -22,6 +41,59 @@ def checked(kind: str) -> str:
     if kind not in KINDS:
         raise ConfigError(f"unknown attention '{kind}'{nearest(kind, KINDS)}", fix=f"known: {', '.join(KINDS)}")
     return kind
+
+
+class TreeAttend:
+    """Every group cut into rectangles: its prompt in runs of rows, its responses together or one by one.
+
+    Args:
+        forest: the row.
+        scale: what query-key products are multiplied by.
+    """
+
+    def __init__(self, forest: Forest, scale: float) -> None:
+        self.forest, self.scale = forest, scale
+
+    def __call__(self, q: Tensor, k: Tensor, v: Tensor, window: int | None) -> Tensor:
+        """(N, heads, d) of what each token gathers from its own branch."""
+        return rectangle_attention(q, k, v, self._rectangles(window, q.dtype), self.scale)
+
+    def _rectangles(self, window: int | None, dtype: torch.dtype) -> list[Rectangle]:
+        key = ("rectangles", window, dtype)
+        if key not in self.forest.cache:
+            device = self.forest.ids.device
+            self.forest.cache[key] = [r for s in self.forest.spans for r in rectangles(s, window, dtype, device)]
+        found = self.forest.cache[key]
+        assert isinstance(found, list)
+        return found
+
+
+def rectangles(span: Span, window: int | None, dtype: torch.dtype, device: torch.device) -> list[Rectangle]:
+    """The rectangles of one group: every row of the group is in exactly one."""
+    seen = tree_mask(span, window)
+    bias = torch.zeros(seen.shape, dtype=dtype).masked_fill_(~seen, float("-inf")).to(device)
+    out = []
+
+    def add(start: int, stop: int, *keys: tuple[int, int]) -> None:
+        parts = [bias[start:stop, a:b] for a, b in keys]
+        shifted = tuple((span.start + a, span.start + b) for a, b in keys)
+        out.append(Rectangle(span.start + start, span.start + stop, shifted, torch.cat(parts, dim=1).contiguous()))
+
+    runs = -(-span.prompt // _ROWS)
+    cuts = [span.prompt * i // runs for i in range(runs + 1)]
+    for start, stop in pairwise(cuts):
+        add(start, stop, (0 if window is None else max(0, start - window + 1), stop))
+    lengths = [n for n in span.responses if n]
+    total = sum(lengths)
+    apart = sum(n * (span.prompt + n) for n in lengths)
+    if lengths and total * (span.prompt + total) - apart <= _CALL * (len(lengths) - 1):
+        add(span.prompt, span.tokens, (0, span.tokens))
+        return out
+    at = span.prompt
+    for n in lengths:
+        add(at, at + n, (0, span.prompt), (at, at + n))
+        at += n
+    return out
 
 
 class SdpaAttend:
@@ -57,6 +129,46 @@ class SdpaAttend:
         mask = self.forest.cache[key]
         assert isinstance(mask, Tensor)
         return mask
+
+
+class FlexAttend:
+    """FlexAttention over the whole row with a block mask; compiled on a GPU."""
+
+    def __init__(self, forest: Forest, scale: float) -> None:
+        self.forest, self.scale = forest, scale
+
+    def __call__(self, q: Tensor, k: Tensor, v: Tensor, window: int | None) -> Tensor:
+        """(N, heads, d) of what each token gathers from its own branch."""
+        q, k, v = (t.transpose(0, 1)[None] for t in (q, k, v))
+        out = _flex(q.is_cuda)(
+            q, k, v, block_mask=self._block_mask(window), scale=self.scale, enable_gqa=q.shape[1] != k.shape[1]
+        )
+        return cast("Tensor", out)[0].transpose(0, 1)
+
+    def _block_mask(self, window: int | None) -> Any:
+        from torch.nn.attention.flex_attention import create_block_mask
+
+        key = ("block mask", window)
+        if key not in self.forest.cache:
+            group, branch = self.forest.branches()
+            position, n = self.forest.positions, self.forest.tokens
+
+            def seen(_b: Tensor, _h: Tensor, row: Tensor, column: Tensor) -> Tensor:
+                behind = position[row] - position[column]
+                same = (branch[column] == 0) | (branch[row] == branch[column])
+                visible = (group[row] == group[column]) & same & (behind >= 0)
+                return visible if window is None else visible & (behind < window)
+
+            self.forest.cache[key] = create_block_mask(seen, None, None, n, n, device=str(position.device))
+        return self.forest.cache[key]
+
+
+@cache
+def _flex(compiled: bool) -> Callable[..., Any]:
+    from torch.nn.attention.flex_attention import flex_attention
+
+    # Lengths change from row to row: without dynamic shapes every length would be compiled anew.
+    return cast("Callable[..., Any]", torch.compile(flex_attention, dynamic=True) if compiled else flex_attention)
 
 
 def tree_mask(span: Span, window: int | None) -> Tensor:

@@ -24,6 +24,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
+from hizala.core.ops.elementwise import gated, rms_norm, rotate
 from hizala.engines.policy.arch import Arch, Rope
 
 
@@ -59,9 +60,7 @@ class Norm(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """x / rms(x) * (offset + weight) over the last axis."""
-        wide = x.to(torch.promote_types(x.dtype, torch.float32))
-        wide = wide * torch.rsqrt(wide.pow(2).mean(-1, keepdim=True) + self.eps)
-        return (wide * (self.offset + self.weight.to(wide.dtype))).to(x.dtype)
+        return rms_norm(x, self.weight, self.eps, self.offset)
 
 
 class Attention(nn.Module):
@@ -85,7 +84,7 @@ class Attention(nn.Module):
         q, k, v = (p(x).view(n, -1, d) for p in (self.q_proj, self.k_proj, self.v_proj))
         if self.arch.qk_norm:
             q, k = self.q_norm(q), self.k_norm(k)
-        return rotate(q, rotation), rotate(k, rotation), v
+        return rotate(q, *rotation), rotate(k, *rotation), v
 
 
 class Mlp(nn.Module):
@@ -100,9 +99,7 @@ class Mlp(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """down(act(gate x) * up x), (N, hidden)."""
-        gate = self.gate_proj(x)
-        gate = F.silu(gate) if self.activation == "silu" else F.gelu(gate, approximate="tanh")
-        out: Tensor = self.down_proj(gate * self.up_proj(x))
+        out: Tensor = self.down_proj(gated(self.gate_proj(x), self.up_proj(x), self.activation))
         return out
 
 
@@ -234,13 +231,6 @@ class Decoder(nn.Module):
         """(N, vocab) logits of final hidden states; for generation, where few rows are asked for."""
         out: Tensor = self.lm_head(hidden)
         return out
-
-
-def rotate(x: Tensor, rotation: Rotation) -> Tensor:
-    """Heads (N, heads, d) turned by their positions: first half of d against second half."""
-    cos, sin = rotation.cos[:, None], rotation.sin[:, None]
-    left, right = x.chunk(2, dim=-1)
-    return x * cos + torch.cat((-right, left), dim=-1) * sin
 
 
 def frequencies(rope: Rope, head_dim: int) -> Tensor:

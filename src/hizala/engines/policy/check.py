@@ -1,0 +1,44 @@
+"""Whether a model directory can be loaded, seen from its config and the headers of its weights alone."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+
+from hizala.engines.policy import weights
+from hizala.engines.policy.arch import NotNative, parse, read_config
+from hizala.engines.policy.decoder import Decoder
+from hizala.errors import ModelError
+
+
+def check_directory(ref: Path) -> None:
+    """Refuse a model directory that `load` would refuse, without reading its tensors.
+
+    Args:
+        ref: a model directory, or one of adapters (whose base is found when it is loaded).
+    Raises:
+        ModelError: config or weights are missing or damaged, or names and shapes do not fit the config.
+    """
+    if (ref / "adapter_config.json").is_file() and not (ref / "config.json").is_file():
+        return
+    try:
+        arch = parse(read_config(ref), where=str(ref / "config.json"))
+    except NotNative:
+        return  # transformers has its own checks
+    with torch.device("meta"):
+        wanted = {name: tuple(p.shape) for name, p in Decoder(arch).named_parameters()}
+    stored: dict[str, tuple[int, ...]] = {}
+    for path in weights.files(ref):
+        try:
+            with safe_open(path, framework="pt") as file:
+                stored |= {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
+        except (SafetensorError, OSError, ValueError) as error:
+            raise ModelError(f"the weights are damaged: {error}", where=str(path), fix=weights.AGAIN) from error
+    for name, shape in wanted.items():
+        if name not in stored:
+            raise ModelError(f"the weights lack '{name}'", where=str(ref), fix=weights.AGAIN)
+        if stored[name] != shape:
+            found = stored[name]
+            raise ModelError(f"'{name}' is {found}, config.json asks for {shape}", where=str(ref), fix=weights.AGAIN)
