@@ -100,11 +100,12 @@ class Ledger:
         entries = list(_chain(whole, self.path))
         self._seq = len(entries)
         self._head = entries[-1].hash if entries else GENESIS
-        self._file: IO[bytes] = self.path.open("ab")
+        # Without a buffer: what a full disk did not take must not come back later.
+        self._file = self.path.open("ab", buffering=0)
         if torn:
             self._file.truncate(len(whole))
         self._size = len(whole)
-        self._sync()
+        os.fsync(self._file.fileno())
         if new:
             _sync_directory(self.run_dir)
         return torn
@@ -176,22 +177,15 @@ class Ledger:
         return full.relative_to(root).as_posix()
 
     def _write(self, line: bytes) -> None:
+        rest = line
         try:
-            self._file.write(line)
-            self._sync()
+            while rest:
+                rest = rest[self._file.write(rest) :]
+            os.fsync(self._file.fileno())
         except OSError as error:
-            self._file = self._reopened()
+            os.truncate(self.path, self._size)
             raise RunError(f"the ledger cannot be written: {error.strerror}", where=str(self.path)) from None
         self._size += len(line)
-
-    def _reopened(self) -> IO[bytes]:
-        """The file as it was before a failed write."""
-        os.truncate(self.path, self._size)
-        return self.path.open("ab")
-
-    def _sync(self) -> None:
-        self._file.flush()
-        os.fsync(self._file.fileno())
 
 
 def read(run_dir: Path) -> list[Entry]:
