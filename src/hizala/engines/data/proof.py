@@ -34,6 +34,7 @@ ORDINARY = (
 )
 EDGE = ("  two spaces before", "two spaces after  ", "\nnewline before", "newlines after\n\n", " ", "")
 REASONED = "<think>\nTwo and two.\n</think>\n\nFour."
+SYSTEM = Message("system", "Kısa yanıt ver.")
 _RENDERS = 8
 _HOSTILE_TOKENS = 64
 
@@ -88,6 +89,7 @@ def prove(chat: ChatTemplate) -> Proof:
         raise _broken(chat, "end", "the model names no end token", "name one with end:")
     _deterministic(chat)
     count = 0
+    _forgery(chat)
     for text in (*ORDINARY, REASONED):
         _check(chat, (_user("Soru: 2 + 2?"),), text, ordinary=text != REASONED)
         _check(chat, (_user(text),), "Four.")
@@ -96,9 +98,14 @@ def prove(chat: ChatTemplate) -> Proof:
         count += _check_edge(chat, text, notes)
     history = (_user("Merhaba"), _assistant("Selam."), _user("Nasılsın?"))
     _check(chat, history, "İyiyim.")
-    _forgery(chat)
-    multi_turn = _multi_turn(chat, notes)
     system = _system(chat, notes)
+    plain = (_user("Merhaba"),)
+    multi_turn = _multi_turn(chat, plain) and (not system or _multi_turn(chat, (SYSTEM, *plain)))
+    if not multi_turn:
+        notes.append(
+            "Several assistant turns cannot be trained in one piece, because the template rewrites earlier turns; "
+            "such conversations are trained turn by turn, each as generation sees it."
+        )
     _notes_on_text(chat, notes)
     opened = chat.render((_user("Merhaba"),), opened=True)
     end = _check(chat, (_user("Merhaba"),), "Selam.")
@@ -193,6 +200,16 @@ def _check_edge(chat: ChatTemplate, text: str, notes: list[str]) -> int:
 
 def _forgery(chat: ChatTemplate) -> None:
     """Special tokens typed by a user or a model must stay text, in prompt and response."""
+    turn = chat.render((_user("a b"),), opened=False)
+    added = chat.tokenizer.get_added_tokens_decoder()
+    used = {i for i in chat.encode_text(turn, start=True) if i in added} | set(chat.end_ids())
+    if loose := sorted(str(chat.tokenizer.id_to_token(i)) for i in used - chat.control_ids):
+        raise _broken(
+            chat,
+            "forgery",
+            f"{', '.join(loose)} mark turns but are not special tokens, so anybody who types them forges a turn",
+            "mark them as special in tokenizer.json",
+        )
     typed = " ".join(text for text in chat.control_texts[:_HOSTILE_TOKENS] if len(text) > 1)
     typed = " ".join(dict.fromkeys([*(t for t in chat.end_texts if len(t) > 1), *typed.split(" ")]))
     hostile, plain = f"a {typed} b", "a b"
@@ -210,9 +227,8 @@ def _forgery(chat: ChatTemplate) -> None:
     _round_trip(chat, chat.encode_text(span.text), span.text)
 
 
-def _multi_turn(chat: ChatTemplate, notes: list[str]) -> bool:
+def _multi_turn(chat: ChatTemplate, prompt: tuple[Message, ...]) -> bool:
     """Whether several assistant turns can be trained in one branch; the mask must leave the user's turns out."""
-    prompt = (_user("Merhaba"),)
     turns = (_assistant("Selam."), _user("Kaç yaşındasın?"), _assistant("Yaşım yok."))
     group = Group(prompt, (Response(turns),), id="proof")
     try:
@@ -220,10 +236,6 @@ def _multi_turn(chat: ChatTemplate, notes: list[str]) -> bool:
     except TemplateError as error:
         if "rule 'history'" not in error.message:
             raise
-        notes.append(
-            "Several assistant turns cannot be trained in one piece, because the template rewrites earlier turns; "
-            "such conversations are trained turn by turn, each as generation sees it."
-        )
         return False
     branch = tokens.responses[0]
     opened = chat.render(prompt, opened=True)
@@ -241,9 +253,8 @@ def _multi_turn(chat: ChatTemplate, notes: list[str]) -> bool:
 
 
 def _system(chat: ChatTemplate, notes: list[str]) -> bool:
-    turns = (Message("system", "Kısa yanıt ver."), _user("Merhaba"))
     try:
-        _check(chat, turns, "Selam.")
+        _check(chat, (SYSTEM, _user("Merhaba")), "Selam.")
     except TemplateError as error:
         if "rule 'render'" not in error.message and "rule 'content'" not in error.message:
             raise

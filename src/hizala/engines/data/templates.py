@@ -242,20 +242,19 @@ class ChatTemplate:
         turns (one group a turn, id `#1`, `#2`, ...).
         """
         out = Encoded()
-        whole = self.prove().multi_turn
         for index, group in enumerate(groups):
             out.count("groups")
-            parts = [group] if whole or not is_multi_turn(group) else split_turns(group)
+            try:
+                parts = self.parts(group)
+            except DataError as error:
+                parts = []
+                _drop(out, error, group.id)
             out.count("split", int(len(parts) > 1))
             for part in parts:
                 try:
                     tokens = self.encode_group(part, max_length=max_length)
                 except (DataError, TemplateError) as error:
-                    kind = {PromptTooLong: "prompt-too-long", TemplateError: "template"}.get(type(error), "data")
-                    out.count("dropped")
-                    out.count(f"dropped:{kind}")
-                    if len(out.findings) < 100:
-                        out.findings.append(Finding(kind, "warning", error.message, part.id))
+                    _drop(out, error, part.id)
                     continue
                 out.tokens.append(tokens)
                 out.sources.append(index)
@@ -263,6 +262,14 @@ class ChatTemplate:
                 out.count("responses", len(tokens.responses))
                 out.count("truncated", sum(branch.truncated for branch in tokens.responses))
         return out
+
+    def parts(self, group: Group) -> list[Group]:
+        """The group as it can be encoded: itself, or turn by turn where the template changes earlier turns.
+
+        Raises:
+            DataError: several responses of several turns under such a template.
+        """
+        return [group] if not is_multi_turn(group) or self.prove().multi_turn else split_turns(group)
 
     def spans(self, prompt: Sequence[Message], response: Sequence[Message], opened: str) -> list[Span]:
         """The stretches of a response's branch: what follows the opened prompt, up to the last end token.
@@ -354,6 +361,14 @@ class ChatTemplate:
     def decode(self, ids: Sequence[int]) -> str:
         """Text of generated ids, special tokens left out."""
         return str(self.tokenizer.decode(list(ids), skip_special_tokens=True))
+
+
+def _drop(out: Encoded, error: DataError | TemplateError, where: str) -> None:
+    kind = {PromptTooLong: "prompt-too-long", TemplateError: "template"}.get(type(error), "data")
+    out.count("dropped")
+    out.count(f"dropped:{kind}")
+    if len(out.findings) < 100:
+        out.findings.append(Finding(kind, "warning", error.message, where))
 
 
 def is_multi_turn(group: Group) -> bool:
