@@ -114,3 +114,30 @@ def test_tokens_tied_with_the_last_kept_one_are_kept():
 def test_settings_out_of_bounds_or_without_effect_are_refused(settings):
     with pytest.raises(ConfigError):
         Distribution(**settings)
+
+
+def test_a_large_vocabulary_is_drawn_from_in_pieces_with_the_same_result():
+    generator = torch.Generator().manual_seed(5)
+    logits = torch.randn(7, 3 << 20, generator=generator)
+    uniforms = torch.rand(7, generator=generator, dtype=torch.float64)
+    tokens, logps = Distribution().draw(logits, uniforms)
+    for row in range(7):
+        token, logp = Distribution().draw(logits[row : row + 1], uniforms[row : row + 1])
+        assert (int(token), float(logp)) == (int(tokens[row]), float(logps[row]))
+
+
+@pytest.mark.parametrize("settings", SETTINGS)
+def test_the_distribution_is_that_of_transformers(settings):
+    processors = pytest.importorskip("transformers", reason="compared with transformers' own processors")
+    made = processors.LogitsProcessorList()
+    if "temperature" in settings:
+        made.append(processors.TemperatureLogitsWarper(settings["temperature"]))
+    if "top_k" in settings:
+        made.append(processors.TopKLogitsWarper(settings["top_k"]))
+    if "top_p" in settings:
+        made.append(processors.TopPLogitsWarper(settings["top_p"]))
+    if "min_p" in settings:
+        made.append(processors.MinPLogitsWarper(settings["min_p"]))
+    logits = torch.randn(50, 40, generator=torch.Generator().manual_seed(6)) * 2
+    expected = made(torch.zeros(50, 1, dtype=torch.long), logits).softmax(-1)
+    torch.testing.assert_close(Distribution(**settings).logps(logits).exp(), expected, atol=1e-6, rtol=0)

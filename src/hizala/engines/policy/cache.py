@@ -129,7 +129,11 @@ class RecomputingDecoder:
         self.ids = torch.zeros(rows, length, dtype=torch.int64, device=self.device)
 
     def prefill(self, prompts: Sequence[Sequence[int]]) -> list[Prefix]:
-        """The logits after each prompt; the state is the prompt itself."""
+        """The logits after each prompt; the state is the prompt itself. No forward is wider than the pool."""
+        starts = range(0, len(prompts), self.rows)
+        return [prefix for start in starts for prefix in self._prefill(prompts[start : start + self.rows])]
+
+    def _prefill(self, prompts: Sequence[Sequence[int]]) -> list[Prefix]:
         width = max(map(len, prompts))
         ids = torch.zeros(len(prompts), width, dtype=torch.int64, device=self.device)
         lengths = torch.tensor([len(p) for p in prompts], device=self.device)

@@ -9,6 +9,8 @@ from torch import Tensor
 
 from hizala.errors import ConfigError
 
+_CHUNK = 1 << 23  # logits worked on at a time: 64 MB of float64
+
 
 @dataclass(frozen=True, slots=True)
 class Distribution:
@@ -97,6 +99,12 @@ class Distribution:
         if self.greedy:
             tokens = logits.argmax(dim=-1)
             return tokens, torch.zeros(tokens.shape, device=logits.device)
+        rows = max(1, _CHUNK // logits.shape[-1])
+        if len(logits) > rows:
+            parts = [
+                self.draw(*part) for part in zip(torch.split(logits, rows), torch.split(uniforms, rows), strict=True)
+            ]
+            return torch.cat([tokens for tokens, _ in parts]), torch.cat([logps for _, logps in parts])
         scaled = self.scaled(logits)
         scaled = scaled - scaled.amax(dim=-1, keepdim=True)
         # In float64: a float32 sum over a large vocabulary would shift the edges between tokens.

@@ -250,8 +250,10 @@ class _Work:
             self._extend(torch.arange(first, self.live), torch.stack(logits))
 
     def _prefill(self) -> None:
+        # No more than the pool itself holds, so that what waits to be loaded at most doubles the memory.
+        bound = min(self.PREFILL_TOKENS, self.decoder.rows * self.decoder.length)
         batch = [self.waiting.popleft()]
-        while self.waiting and (len(batch) + 1) * len(batch[0].prompt) <= self.PREFILL_TOKENS:
+        while self.waiting and (len(batch) + 1) * len(batch[0].prompt) <= bound:
             batch.append(self.waiting.popleft())
         self.ready.extend(zip(batch, self.decoder.prefill([r.prompt for r in batch]), strict=True))
 
