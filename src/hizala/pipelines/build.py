@@ -22,6 +22,7 @@ from hizala.errors import HizalaError
 from hizala.ledger import Ledger, verify
 from hizala.pipelines.context import ModelRef, StageContext, resolve_model
 from hizala.pipelines.material import source_digest
+from hizala.pipelines.preflight import preflight
 from hizala.pipelines.progress import say
 from hizala.pipelines.rundir import RunDir, code_digest, model_digest, read_json, write_json
 from hizala.registry import stages
@@ -61,6 +62,7 @@ def run(recipe: Recipe) -> RunResult:
     home = RunDir(Path(recipe.out) / recipe.name)
     home.check()
     base = resolve_model(recipe.model)
+    preflight(recipe, base)
     world = join(device())
     with ExitStack() as stack:
         ledger = stack.enter_context(home.open()) if world.first else None

@@ -9,7 +9,6 @@ from typing import cast
 
 from hizala.engines.policy import load
 from hizala.engines.rollout.local import Decodable, LocalSampler
-from hizala.errors import ConfigError, nearest
 from hizala.pipelines.context import ModelRef, StageContext
 from hizala.pipelines.evals import EvalContext, Evaluated, SuiteResult, suites
 from hizala.pipelines.material import load_template, open_source, split, with_unique_ids
@@ -24,19 +23,12 @@ def evaluate(context: StageContext) -> None:
     """Run the suites and write results.json, samples.jsonl and findings.json.
 
     Raises:
-        ConfigError: a suite is unknown or lacks its data.
         EvalError: as a suite says.
     """
     settings = context.stage.config
     assert isinstance(settings, EvaluateSettings)
     specs = [suites.get(name) for name in settings.suites]
     pairs = _pairs(context, settings)
-    for spec in specs:
-        if spec.needs_pairs and pairs is None:
-            where = f"stages.{context.stage.name}"
-            raise ConfigError(
-                f"suite '{spec.name}' needs preference pairs", where=where, fix="give data or held_out_of"
-            )
     if not context.first:
         return
     suite_context = _suite_context(context, settings, pairs)
@@ -45,7 +37,7 @@ def evaluate(context: StageContext) -> None:
         result = result.merged(spec.run(suite_context))
     write_json(context.dir / "results.json", result.results())
     write_lines(context.dir / "samples.jsonl", result.samples)
-    write_json(context.dir / "findings.json", [asdict(finding) for finding in result.findings])
+    write_json(context.dir / "findings.json", {"findings": [asdict(finding) for finding in result.findings]})
     for finding in result.findings:
         say(f"  {finding.severity}: {finding.message}")
 
@@ -103,14 +95,7 @@ def _pairs(context: StageContext, settings: EvaluateSettings) -> Callable[[], It
         return lambda: with_unique_ids(open_source(named, shape="pair", format=settings.format, limit=settings.limit))
     if settings.held_out_of is None:
         return None
-    trained = {stage.name: stage for stage in context.recipe.stages if isinstance(stage.config, TrainSettings)}
-    stage = trained.get(settings.held_out_of)
-    if stage is None:
-        where = f"stages.{context.stage.name}.held_out_of"
-        raise ConfigError(
-            f"there is no training stage '{settings.held_out_of}'{nearest(settings.held_out_of, trained)}", where=where
-        )
-    config = stage.config
+    config = next(stage.config for stage in context.recipe.stages if stage.name == settings.held_out_of)
     assert isinstance(config, TrainSettings)
 
     def held_out() -> list[Group]:

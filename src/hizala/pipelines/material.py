@@ -6,6 +6,7 @@ import hashlib
 import random
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from pathlib import Path
 
 from hizala import world
@@ -35,6 +36,7 @@ class Material:
     source: data.GroupSource
 
 
+@lru_cache(maxsize=4)
 def load_template(model: Path, kind: str) -> ChatTemplate:
     """The tokenizer of a model directory with its own chat template (`chat`) or none (`raw`), proven.
 
@@ -64,8 +66,13 @@ def open_source(
 
 def _open(name: str, shape: str, format: str, side: str | None, limit: int | None) -> data.GroupSource:
     if name.startswith("world:"):
-        return data.GroupSource.from_groups(world.resolve(name)[:limit], name=name, shape=shape)
+        return data.GroupSource.from_groups(_world(name)[:limit], name=name, shape=shape)
     return data.read(name, format=format, shape=shape, side=side, limit=limit)
+
+
+@lru_cache(maxsize=4)
+def _world(name: str) -> tuple[Group, ...]:
+    return tuple(world.resolve(name))
 
 
 def prompt_key(group: Group) -> str:

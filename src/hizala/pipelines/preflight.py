@@ -1,0 +1,71 @@
+"""What can be known to be wrong before anything is written: model, template, data, suites, trackers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+from hizala.algorithms import algorithms
+from hizala.config import Recipe, Stage
+from hizala.engines import track
+from hizala.engines.policy import check_directory
+from hizala.errors import ConfigError, HizalaError, nearest
+from hizala.pipelines.evals import suites
+from hizala.pipelines.material import load_template, open_source
+from hizala.pipelines.offline import make_objective
+from hizala.pipelines.settings import EvaluateSettings, TrainSettings
+
+
+def preflight(recipe: Recipe, base: Path) -> None:
+    """Refuse a recipe that cannot run, before its directory is made. Only the first rows of data are read.
+
+    Args:
+        recipe: checked by itself already.
+        base: the model directory it starts from.
+    Raises:
+        HizalaError: the first thing that is wrong.
+    """
+    with _at("trackers"):
+        track.check(recipe.trackers)
+    check_directory(base)
+    trained: dict[str, TrainSettings] = {}
+    for stage in recipe.stages:
+        with _at(f"stages.{stage.name}"):
+            if isinstance(stage.config, TrainSettings):
+                _check_training(stage, stage.config, base)
+                trained[stage.name] = stage.config
+            elif isinstance(stage.config, EvaluateSettings):
+                _check_evaluation(stage.config, trained, base)
+
+
+def _check_training(stage: Stage, settings: TrainSettings, base: Path) -> None:
+    row = algorithms.get(stage.kind)
+    make_objective(row, settings)
+    load_template(base, settings.template)
+    open_source(settings.data, shape=row.data, format=settings.format, side=settings.side, limit=settings.limit)
+
+
+def _check_evaluation(settings: EvaluateSettings, trained: Mapping[str, TrainSettings], base: Path) -> None:
+    load_template(base, settings.template)
+    for name in settings.suites:
+        if suites.get(name).needs_pairs and settings.data is None and settings.held_out_of is None:
+            raise ConfigError(f"suite '{name}' needs preference pairs", fix="give data, or held_out_of: a stage")
+    if settings.held_out_of is not None and settings.held_out_of not in trained:
+        name = settings.held_out_of
+        raise ConfigError(
+            f"held_out_of: there is no training stage '{name}' before this one{nearest(name, trained)}",
+            fix=f"stages before it: {', '.join(trained) or 'none'}",
+        )
+    if settings.data is not None:
+        open_source(settings.data, shape="pair", format=settings.format, limit=settings.limit)
+
+
+@contextmanager
+def _at(place: str) -> Iterator[None]:
+    """Say which part of the recipe an error belongs to, where it does not say so itself."""
+    try:
+        yield
+    except HizalaError as error:
+        where = f"{place}: {error.where}" if error.where else place
+        raise type(error)(error.message, where=where, fix=error.fix) from error
