@@ -67,7 +67,11 @@ def attach(module: nn.Module, lora: Lora) -> None:
     config = LoraConfig(
         r=lora.rank, lora_alpha=lora.alpha, target_modules=list(lora.targets), lora_dropout=lora.dropout, bias="none"
     )
-    inject_adapter_in_model(config, module)
+    try:
+        inject_adapter_in_model(config, module)
+    except ValueError as error:
+        fix = "name linear layers this architecture has"
+        raise ConfigError(f"no layer is called any of {', '.join(lora.targets)}", where="lora", fix=fix) from error
     for name, parameter in module.named_parameters():
         parameter.requires_grad_("lora_" in name)
 

@@ -86,14 +86,19 @@ def load_into(module: torch.nn.Module, directory: Path, *, aliases: Mapping[str,
         raise ModelError(f"{len(missing)} tensors lack, first '{first}'", where=str(directory), fix=AGAIN)
 
 
+def copy_companions(source: Path | None, directory: Path) -> None:
+    """Copy tokenizer and template files of a model that is saved elsewhere; nothing there is overwritten."""
+    if source is None or source.resolve() == directory.resolve():
+        return
+    for path in (p for pattern in COMPANIONS for p in source.glob(pattern)):
+        if path.name not in ("config.json", INDEX, "adapter_config.json") and not (directory / path.name).exists():
+            shutil.copyfile(path, directory / path.name)
+
+
 def write(directory: Path, tensors: Mapping[str, Tensor], config: Mapping[str, Any], source: Path | None) -> None:
     """Write a Hugging Face directory: config.json, safetensors (sharded above 5 GiB), and `source`'s companions."""
     directory.mkdir(parents=True, exist_ok=True)
-    if source is not None and source.resolve() != directory.resolve():
-        for pattern in COMPANIONS:
-            for path in source.glob(pattern):
-                if path.name not in ("config.json", INDEX, "adapter_config.json", "heads.json"):
-                    shutil.copyfile(path, directory / path.name)
+    copy_companions(source, directory)
     (directory / "config.json").write_text(
         json.dumps(dict(config), indent=2, ensure_ascii=False) + "\n", encoding="utf-8"
     )

@@ -1,0 +1,210 @@
+"""Every other causal language model, through transformers: slower than our own decoder, never wrong.
+
+Responses share their prompt only where a mask alone decides who sees whom. Elsewhere every response stands in a row
+of its own with a copy of its prompt; `sharing_of` says which and why.
+"""
+
+from __future__ import annotations
+
+import copy
+import warnings
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils.rnn import pad_sequence
+
+from hizala.core.logps import SeqLogps
+from hizala.engines.policy import lora as adapters
+from hizala.engines.policy import weights
+from hizala.engines.policy.attention import tree_mask
+from hizala.engines.policy.forest import Forest
+from hizala.engines.policy.policy import Policy
+from hizala.errors import ConfigError, ModelError
+
+# Architectures whose tokens meet in softmax attention alone, with positions given by position_ids: proven by test.
+SHARE = (
+    "cohere", "gemma", "glm", "gpt2", "gpt_neox", "granite", "llama", "mistral", "mixtral", "olmo", "olmo2", "olmoe",
+    "phi", "qwen2", "qwen2_moe", "qwen3", "qwen3_moe", "stablelm",
+)  # fmt: skip
+
+_STATE = "a recurrent state carries the prompt, and a mask cannot make it branch"
+_MIXED = "some of its layers carry a recurrent state, which a mask cannot make branch"
+_CONV = "short convolutions run along the row, across the point where responses branch"
+_SINK = "attention sinks are outside of what scaled-dot-product attention with a mask computes"
+_CAP = "capped attention scores are outside of what scaled-dot-product attention with a mask computes"
+_ALIBI = "positions come from places in the row, not from position_ids"
+# What cannot share, by model_type, with the reason.
+ROWS: dict[str, str] = {
+    **dict.fromkeys(("mamba", "mamba2", "falcon_mamba", "rwkv", "xlstm"), _STATE),
+    **dict.fromkeys(
+        ("jamba", "zamba", "zamba2", "bamba", "falcon_h1", "granitemoehybrid", "nemotron_h", "recurrent_gemma",
+         "qwen3_next", "qwen3_5", "qwen3_5_text", "qwen3_5_moe", "minimax", "kimi_linear", "olmo_hybrid"), _MIXED),
+    **dict.fromkeys(("lfm2", "lfm2_moe"), _CONV),
+    "gpt_oss": _SINK,
+    "gemma2": _CAP,
+    **dict.fromkeys(("bloom", "mpt", "falcon"), _ALIBI),
+}  # fmt: skip
+
+
+def sharing_of(config: Mapping[str, Any]) -> tuple[bool, str]:
+    """Whether responses can share their prompt under transformers, and if not, why."""
+    kind = str(config.get("model_type"))
+    if kind in ROWS:
+        return False, ROWS[kind]
+    layers = set(config.get("layer_types") or ())
+    if layers - {"full_attention", "sliding_attention"}:
+        return False, _MIXED
+    windowed = config.get("sliding_window") and config.get("use_sliding_window", True)
+    if "sliding_attention" in layers or windowed:
+        return False, "sliding windows count places in the row, and one mask is given to all layers"
+    rope = config.get("rope_parameters") or config.get("rope_scaling") or {}
+    if rope.get("rope_type", rope.get("type")) in ("dynamic", "longrope"):
+        return False, "rotary frequencies change with the longest sequence of a batch"
+    if kind not in SHARE:
+        return False, "not among the architectures for which sharing was proven equal"
+    return True, ""
+
+
+class HfPolicy(Policy):
+    """A transformers model behind the same surface.
+
+    Attributes:
+        sharing: whether responses share their prompt.
+        reason: why they do not, or "".
+    """
+
+    module: Any
+
+    def __init__(
+        self,
+        module: Any,
+        config: Mapping[str, Any],
+        *,
+        dtype: str,
+        source: Path | None,
+        lora: adapters.Lora | None,
+        sharing: bool,
+    ) -> None:
+        can, reason = sharing_of(config)
+        super().__init__(module, config, source=source, lora=lora, sharing=sharing and can)
+        self.reason = reason if sharing else "sharing was switched off"
+        self.dtype = dtype
+        rope = config.get("rope_parameters") or config.get("rope_scaling") or {}
+        # Padding would make a sequence longer, and these frequencies depend on the length.
+        self._alone = rope.get("rope_type", rope.get("type")) in ("dynamic", "longrope")
+
+    @property
+    def vocab_size(self) -> int:
+        """Rows of the vocabulary."""
+        return int(self.module.get_output_embeddings().weight.shape[0])
+
+    def logps(self, tree: Forest, *, entropy: bool = False, temperature: float = 1.0) -> SeqLogps:
+        """Log-probs of the counted response tokens; see `Policy.logps`."""
+        logits = self._run(tree, tree.predictors, lambda inputs: self.module(**inputs).logits)
+        logits = logits.to(torch.promote_types(logits.dtype, torch.float32)) / temperature
+        logp = torch.log_softmax(logits, dim=-1)
+        tokens = logp.gather(1, tree.targets[:, None])[:, 0]
+        entropies = -(logp.exp() * logp).sum(-1) if entropy else None
+        return SeqLogps(tokens, tree.segments, tree.count, entropies)
+
+    def save(self, path: Path) -> None:
+        """Write a Hugging Face directory (adapters merged or kept, as the policy was loaded)."""
+        path = Path(path)
+        if self._lora is not None and not self._lora.merge:
+            adapters.save(self.module, self._lora, self._source, path)
+        else:
+            module = self.module
+            if self._lora is not None:
+                module = copy.deepcopy(module)
+                for name, child in list(adapters.layers(module)):
+                    child.merge()
+                    module.set_submodule(name, child.base_layer)
+            state = {n: t for n, t in module.state_dict().items() if not n.startswith("heads.")}
+            module.save_pretrained(path, state_dict=state)
+            weights.copy_companions(self._source, path)
+        self._save_heads(path)
+
+    def _forward(self, tree: Forest, rows: Tensor | None, readout: Callable[[Tensor], Any] | None) -> Any:
+        wanted = torch.arange(tree.tokens, device=self.device) if rows is None else rows
+        hidden = self._run(tree, wanted, lambda inputs: self.module.base_model(**inputs).last_hidden_state)
+        return hidden if readout is None else readout(hidden)
+
+    def _run(self, tree: Forest, rows: Tensor, call: Callable[[dict[str, Any]], Tensor]) -> Tensor:
+        """What `call` gives for each wanted row of the tree, (M, ...)."""
+        with self._precision():
+            if self.sharing:
+                return call(self._tree_inputs(tree))[0].index_select(0, rows)
+            batches = [[span] for span in tree.spans] if self._alone else [list(tree.spans)]
+            flat = []
+            for spans in batches:
+                ids = [tree.ids[s.start : s.start + s.tokens] for s in spans]
+                mask = pad_sequence([torch.ones_like(i) for i in ids], batch_first=True)
+                inputs = {"input_ids": pad_sequence(ids, batch_first=True), "attention_mask": mask, "use_cache": False}
+                out = call(inputs)
+                # Right padding: neither a causal mask nor a recurrence looks ahead, so it changes nothing.
+                flat += [out[b, : len(i)] for b, i in enumerate(ids)]
+            return torch.cat(flat).index_select(0, rows)
+
+    def _tree_inputs(self, tree: Forest) -> dict[str, Any]:
+        seen = torch.zeros(tree.tokens, tree.tokens, dtype=torch.bool)
+        for span in tree.spans:
+            rows = slice(span.start, span.start + span.tokens)
+            seen[rows, rows] = tree_mask(span, None)
+        return {
+            "input_ids": tree.ids[None],
+            "position_ids": tree.positions[None],
+            "attention_mask": seen[None, None].to(self.device),
+            "use_cache": False,
+        }
+
+    def _precision(self) -> AbstractContextManager[Any]:
+        return torch.autocast(self.device.type, torch.bfloat16) if self.dtype == "bfloat16" else nullcontext()
+
+
+def load_module(ref: Path, config: Mapping[str, Any], dtype: str, device: str | torch.device) -> Any:
+    """The transformers model of a directory, dropout off. Raises ModelError when it cannot be loaded."""
+    from transformers import AutoModelForCausalLM
+
+    weights.files(ref)  # refuses pickled and absent weights with our own words
+    shares = sharing_of(config)[0]
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            module, info = AutoModelForCausalLM.from_pretrained(
+                ref,
+                dtype=torch.float64 if dtype == "float64" else torch.float32,
+                attn_implementation="sdpa" if shares else None,
+                local_files_only=True,
+                trust_remote_code=False,
+                use_safetensors=True,
+                output_loading_info=True,
+            )
+    except Exception as error:
+        # Whatever transformers raises for this directory (it has no error class of its own) is about the directory.
+        first = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise ModelError(f"transformers cannot load the model: {first}", where=str(ref), fix=weights.AGAIN) from error
+    wrong = sorted(info["missing_keys"]) + sorted(str(m) for m in info["mismatched_keys"])
+    if wrong:
+        raise ModelError(
+            f"{len(wrong)} tensors lack or do not fit, first '{wrong[0]}'", where=str(ref), fix=weights.AGAIN
+        )
+    for part in module.modules():
+        if isinstance(part, nn.Dropout):
+            part.p = 0.0
+    module.config.attention_dropout = 0.0
+    module.heads = nn.ModuleDict()
+    return module.to(device)
+
+
+def enable_checkpointing(module: Any) -> None:
+    """Recompute layers in the backward pass. Raises ConfigError where the model cannot."""
+    try:
+        module.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+    except ValueError as error:
+        raise ConfigError(f"checkpointing: {error}", fix="switch checkpointing off for this model") from error
+    # transformers checkpoints in training mode only.
+    module.train()
