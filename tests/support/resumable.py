@@ -11,7 +11,7 @@ import torch
 from toy_policy import make_groups
 
 from hizala.algorithms import algorithms
-from hizala.engines.policy.policy import random_init
+from hizala.engines.policy import random_init
 from hizala.engines.train import Engine, MetricsLog, Objective, Settings, join, measure
 
 VOCAB = 512

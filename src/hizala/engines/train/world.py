@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -84,7 +85,14 @@ def join(device: str = "cpu") -> World:
         except (RuntimeError, ValueError) as error:
             reason = str(error).splitlines()[0]
             raise TrainError(f"the processes cannot find each other: {reason}", fix="start with torchrun") from error
+        atexit.register(_leave)
     return World.current()
+
+
+def _leave() -> None:
+    """Close the connections before the interpreter goes: threads that outlive it would abort the process."""
+    if dist.is_initialized():
+        dist.destroy_process_group()
 
 
 def shard(module: nn.Module, world: World, device: str) -> None:
