@@ -271,7 +271,7 @@ def parse_object(raw: bytes, line: int) -> Row:
     except json.JSONDecodeError as error:
         if b"\x00" in raw:
             return Row(line, None, "NUL byte in the text")
-        return Row(line, None, f"invalid JSON: {error.msg} at column {error.pos + 1}")
+        return Row(line, None, f"invalid JSON: {error.msg.removesuffix(' at')} at column {error.pos + 1}")
     except RecursionError:
         return Row(line, None, "nested too deeply")
     except ValueError as error:
@@ -328,7 +328,7 @@ def _jsonl_rows(path: Path) -> Iterator[Row]:
                 continue
             if line == 1:
                 raw = raw.removeprefix(b"\xef\xbb\xbf")
-            if raw.strip():
+            if raw := raw.strip(b" \t\r\n"):
                 yield parse_object(raw, line)
 
 
