@@ -46,6 +46,11 @@ def embedded_config() -> bytes:
     return (model_dir() / "config.json").read_bytes()
 
 
+def embedded_weights() -> bytes:
+    """The embedded model's own weights."""
+    return next(model_dir().glob("*.safetensors")).read_bytes()
+
+
 def model(**files: str | bytes | Callable[[], bytes]) -> Case:
     """A run from a directory that has the embedded tokenizer, no weights, and these files (`__` for a dot)."""
 
@@ -125,13 +130,17 @@ CASES: dict[str, tuple[Case, int, str]] = {
     "rows of no known format": (data(b'{"a": 1}\n'), 2, "pairs.jsonl"),
     "a torn archive": (data(gzip.compress(json.dumps(PAIR).encode() * 99)[:40], "p.jsonl.gz"), 2, "p.jsonl.gz"),
     "text named parquet": (data(b"hello", "p.parquet"), 2, "p.parquet"),
-    "chosen = rejected": (data(json.dumps({**PAIR, "rejected": "Hello!"}).encode()), 2, "pairs.jsonl"),
+    "rows of the wrong types": (data(b'{"prompt": 1, "chosen": 2, "rejected": 3}\n'), 2, "pairs.jsonl"),
     "an unknown part of the world": (recipe(GOOD % "world:preference"), 2, "world:preference"),
     # models
     "no such model": (recipe(GOOD % "world:preferences?n=8", "--set", "model=./none"), 2, "no model './none'"),
     "a model directory without a model": (model(), 2, "no config.json"),
     "a config that is no JSON": (model(config__json="{"), 2, "config.json"),
-    "an unknown architecture": (model(config__json='{"model_type": "mamba9"}'), 2, "mamba9"),
+    "an unknown architecture": (
+        model(config__json='{"model_type": "mamba9"}', model__safetensors=embedded_weights),
+        2,
+        "mamba9",
+    ),
     "a model without weights": (model(config__json=embedded_config), 2, "model"),
     "damaged weights": (model(config__json=embedded_config, model__safetensors=b"\xff" * 99), 2, "damaged"),
     # run directories and ledgers
