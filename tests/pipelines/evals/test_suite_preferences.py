@@ -136,10 +136,11 @@ def test_a_model_that_is_its_own_reference_ties_everywhere():
 
 
 def test_equal_responses_are_ties_counted_one_half_and_reported():
-    groups = [pair(i, f"p {i}", "same", "same") for i in range(5)] + pairs(10)
+    same = ["same" * (1 + i % 7) for i in range(40)]
+    groups = [pair(i, f"p {i}", text, text) for i, text in enumerate(same)] + pairs(10)
     result = preferences_suite(context(models(0, 1), groups))
     tied = [f for f in result.findings if f.kind == "tied"]
-    assert [(f.where, f.count) for f in tied] == [("m0", 5), ("m1", 5)]
+    assert [(f.where, f.count) for f in tied] == [("m0", 40), ("m1", 40)]
     assert np.array_equal(accuracy(np.array([[1.0, 1.0], [2.0, 1.0], [1.0, 2.0]])), [0.5, 1.0, 0.0])
 
 
@@ -161,6 +162,8 @@ def test_stored_log_probs_are_read_back_and_changed_pairs_measured_again(tmp_pat
     assert opened == ["m0", "m1"]
     preferences_suite(context(some, pairs(39), store=tmp_path))
     assert opened == ["m0", "m1"] * 2
+    preferences_suite(context(some, pairs(), store=tmp_path, dtype="bfloat16"))
+    assert opened == ["m0", "m1"] * 3
 
 
 def test_what_does_not_fit_is_left_out_or_cut_and_named():
