@@ -46,6 +46,11 @@ TASKS = {
     "list": (0.36, 0.64, 0.69),
     "count": (0.29, 0.43, 0.47),
 }
+FAMILIES = {
+    "arithmetic": ("add", "sub", "mul", "word"),
+    "instruction": ("caps", "list", "count"),
+    "conduct": ("style", "privacy", "premise"),
+}
 PROMPTS = {
     ("add", "tr"): ("47 ile 38'in toplamı kaçtır?", "85"),
     ("add", "en"): ("What is 47 plus 38?", "85"),
@@ -93,7 +98,7 @@ def train_rows(kind: str, steps: int, rng: np.random.Generator) -> tuple[list[di
         row = {"step": step, "split": "train", "loss": loss, "grad_norm": 0.8 + 0.3 * rng.random(), "lr": lr}
         row |= {"tokens": 2048.0, "skipped": 0.0}
         if kind == "sft":
-            row["nll/nll"] = loss
+            row["nll/loss"] = row["nll/nll"] = loss
         else:
             row |= {
                 "dpo/loss": loss - 0.1,
@@ -128,7 +133,10 @@ def results_and_samples(rng: np.random.Generator, each: int) -> tuple[dict[str, 
     totals = {name: np.concatenate(list(table.values())) for name, table in scores.items()}
     for name in names:
         models[name] = {"gold/total": asdict(mean_interval(totals[name]))}
+        for family, tasks in FAMILIES.items():
+            models[name][f"gold/{family}"] = asdict(mean_interval(np.concatenate([scores[name][t] for t in tasks])))
         models[name] |= {f"gold/{task}": asdict(mean_interval(values)) for task, values in scores[name].items()}
+        models[name]["world/length"] = asdict(mean_interval(rng.normal(16, 4, size=200)))
         share = {"base": 0.52, "sft": 0.61, "dpo": 0.87}[name]
         models[name]["preferences/accuracy"] = asdict(proportion_interval(rng.random(300) < share))
     paired = []
@@ -149,7 +157,8 @@ def sample_row(task: str, lang: str, number: int, rng: np.random.Generator) -> d
     for name, share in zip(("base", "sft", "dpo"), TASKS[task], strict=True):
         good = bool(rng.random() < share)
         text = f"<think>{thought}</think>\n{label} {answer}" if good else f"{label} 12"
-        responses[name] = {"text": text, "score": 1.0 if good else 0.0}
+        reason = "" if good else "wrong answer"
+        responses[name] = {"text": text, "score": 1.0 if good else 0.0, "reason": reason, "truncated": False}
     gold = {"answer": answer}
     return {"prompt": f"{prompt} ({number + 1})", "task": task, "lang": lang, "gold": gold, "responses": responses}
 
@@ -164,31 +173,46 @@ ENVIRONMENT = {
     "gpu": None,
     "packages": {"torch": "2.13.0", "transformers": "5.19.0", "numpy": "2.4.6"},
 }
+LENGTHS = {
+    "chosen": {"unit": "tokens", "n": 1996, "mean": 15.2, "p5": 5, "median": 12, "p95": 36, "largest": 37},
+    "rejected": {"unit": "tokens", "n": 1996, "mean": 14.1, "p5": 4, "median": 11, "p95": 35, "largest": 37},
+}
+HISTOGRAM = [[0, 0], [8, 211], [16, 804], [32, 919], [64, 62]]
 FINDINGS = {
-    "source": "world:preferences",
-    "format": "preference pairs",
-    "rows": 2000,
-    "groups": 1996,
-    "near_duplicates": 12,
-    "length_bias": 0.07,
+    "ref": "world:preferences",
+    "format": "groups",
+    "shape": "pair",
+    "digest": "ab" * 32,
+    "counts": {"rows": 2000, "groups": 1996, "responses": 3992, "dropped": 4},
+    "duplicates": {"exact": 0, "exact_examples": [], "near": 12, "near_sampled": 1996, "near_threshold": 0.8},
+    "languages": {"tr": 0.49, "en": 0.46, "unknown": 0.05},
+    "labels": {},
+    "lengths": {side: {**row, "histogram": HISTOGRAM} for side, row in LENGTHS.items()},
+    "length_bias": {
+        "unit": "tokens",
+        "longer": {"value": 0.57, "low": 0.54, "high": 0.6, "n": 1700},
+        "difference": {"value": 1.1, "low": 0.7, "high": 1.5, "n": 1996},
+        "ties": 296,
+    },
+    "truncation": {"max_length": 1024, "groups": 1996, "responses": 3992, "truncated": 0, "dropped": 0, "refused": 0},
     "findings": [
         {
-            "kind": "identical-pair",
-            "severity": "warning",
-            "message": "chosen and rejected are the same",
-            "where": "row 41, 388, 1207, 1944",
-            "count": 4,
-        },
-        {
-            "kind": "near-duplicate",
+            "kind": "near-duplicates",
             "severity": "info",
-            "message": "prompts that differ in less than a tenth of their words",
-            "where": "",
+            "message": "12 of 1996 sampled groups are nearly an earlier one",
+            "where": "world:preferences:1170~80",
             "count": 12,
         },
+        {
+            "kind": "tied",
+            "severity": "warning",
+            "message": "4 rows dropped: all their responses are tied",
+            "where": "world:preferences:41, world:preferences:388",
+            "count": 4,
+        },
     ],
-    "languages": {"tr": 1013, "en": 983},
-    "response_tokens": {"0–8": 211, "9–16": 804, "17–24": 655, "25–32": 264, "33–64": 62},
+    "broken": [],
+    "exit_code": 0,
 }
 
 
@@ -219,6 +243,7 @@ def _write_stage(place: Path, kind: str, steps: int, each: int, rng: np.random.G
         write_json(place / "config.json", {"suites": ["world"], "prompts": 10 * each, "samples": 1, "temperature": 1.0})
         write_json(place / "results.json", results)
         write_lines(place / "samples.jsonl", samples)
+        write_json(place / "findings.json", [])
         seconds = 41.2
     else:
         metrics, perf = train_rows(kind, steps, rng)
@@ -232,7 +257,7 @@ def _write_stage(place: Path, kind: str, steps: int, each: int, rng: np.random.G
         write_json(place / "config.json", settings | ({"beta": 0.1} if kind == "dpo" else {}))
         write_lines(place / "metrics.jsonl", metrics)
         write_lines(place / "perf.jsonl", perf)
-        findings = {"source": "world:chat", "rows": 3000, "groups": 3000, "findings": []}
+        findings = {"ref": "world:chat", "format": "groups", "counts": {"rows": 3000, "groups": 3000}, "findings": []}
         write_json(place / "findings.json", FINDINGS if kind == "dpo" else findings)
         outputs = {
             "model": {"name": kind, "digest": "0" * 64, "parent": {"sft": "base", "dpo": "sft"}[kind], "beta": None}

@@ -3,6 +3,7 @@
 import math
 import re
 import xml.etree.ElementTree as ElementTree
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -20,6 +21,7 @@ from hizala.readers.report.charts import (
     Mark,
     Point,
     Series,
+    labels,
     line_chart,
     ticks,
     whisker_axis,
@@ -53,7 +55,7 @@ def test_ticks_are_few_round_and_inside(low: float, span: float, wanted: int) ->
     assert 1 <= len(found) <= 2 * wanted + 1
     slack = span * 1e-6
     assert all(low - slack <= v <= high + slack for v in found)
-    steps = {f"{b - a:.3e}" for a, b in zip(found, found[1:], strict=False)}
+    steps = {f"{b - a:.3e}" for a, b in pairwise(found)}
     assert all(s[0] in "1259" for s in steps), found  # 9.999e-1 is one
 
 
@@ -149,3 +151,8 @@ def test_whisker_scale_holds_every_value_and_the_reference() -> None:
     assert low < 0.0 < 0.6 < high < 1.0
     assert whisker_scale([]) == (0.0, 1.0)
     assert len(list(parsed(whisker_axis((0.0, 1.0))).iter("text"))) >= 3
+
+
+def test_axis_numbers_differ_where_their_values_do() -> None:
+    assert labels([1.1445, 1.145, 1.1455]) == ["1.1445", "1.145", "1.1455"]
+    assert labels([0.0, 0.5, 1.0]) == ["0", "0.5", "1"]

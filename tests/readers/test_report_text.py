@@ -14,7 +14,8 @@ from hizala.readers.report.text import Num, Phrases, Ref, clean, fixed, interval
     ("value", "shown"),
     [
         (0.0, "0"), (-0.0, "0"), (3.0, "3"), (1234.0, "1\u202f234"), (12345.6, "12\u202f346"), (0.123456, "0.1235"),
-        (5e-5, "5e-5"), (-2.5, "-2.5"), (1e300, "1e300"), (math.nan, "–"), (None, "–"), (math.inf, "∞"), (-math.inf, "-∞"),
+        (5e-5, "5e-5"), (0.00015, "1.5e-4"), (0.05, "0.05"), (-2.5, "-2.5"), (1e300, "1e300"), (math.nan, "–"),
+        (None, "–"), (math.inf, "∞"), (-math.inf, "-∞"),
     ],
 )  # fmt: skip
 def test_numbers_read_well(value: float | None, shown: str) -> None:

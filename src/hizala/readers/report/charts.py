@@ -67,6 +67,16 @@ def ticks(low: float, high: float, wanted: int = 4) -> list[float]:
     return [round(i * step, 12) if abs(step) > 1e-9 else i * step for i in range(first, last + 1)]
 
 
+def labels(values: Sequence[float]) -> list[str]:
+    """The numbers of an axis, with as many digits as it takes to tell them apart."""
+    shown = [number(v) for v in values]
+    for digits in range(5, 12):
+        if len(set(shown)) == len(shown):
+            break
+        shown = [number(v, digits) for v in values]
+    return shown
+
+
 def line_chart(series: Sequence[Series], attributes: Markup, *, zero: bool = False) -> Markup:
     """A line chart.
 
@@ -99,10 +109,11 @@ class _Scale:
     x1: float
     y0: float
     y1: float
+    whole: bool
 
     @classmethod
     def of(cls, xs: Sequence[float], ys: Sequence[float]) -> _Scale:
-        return cls(*_bounds(xs, 0.0), *_bounds(ys, 0.06))
+        return cls(*_bounds(xs, 0.0), *_bounds(ys, 0.06), all(x == int(x) for x in xs))
 
     def x(self, value: float) -> float:
         return LEFT + (value - self.x0) / (self.x1 - self.x0) * (WIDTH - LEFT - RIGHT)
@@ -130,17 +141,17 @@ def _drawable(value: float | None) -> bool:
 
 def _axes(scale: _Scale) -> Markup:
     parts = []
-    for value in ticks(scale.y0, scale.y1):
+    rows = ticks(scale.y0, scale.y1)
+    for value, label in zip(rows, labels(rows), strict=True):
         y = scale.y(value)
         kind = "zero" if value == 0 else "grid"
         parts.append(
             f'<line class="{kind}" x1="{LEFT:.0f}" x2="{WIDTH - RIGHT:.0f}" y1="{y:.1f}" y2="{y:.1f}"/>'
-            f'<text class="n" x="{LEFT - 6:.0f}" y="{y + 3.5:.1f}" text-anchor="end">{number(value)}</text>'
+            f'<text class="n" x="{LEFT - 6:.0f}" y="{y + 3.5:.1f}" text-anchor="end">{label}</text>'
         )
     base = HEIGHT - BOTTOM
     parts.append(f'<line class="axis" x1="{LEFT:.0f}" x2="{WIDTH - RIGHT:.0f}" y1="{base:.1f}" y2="{base:.1f}"/>')
-    whole = [v for v in ticks(scale.x0, scale.x1, 5) if scale.x1 - scale.x0 < 2 or v == int(v)]
-    for value in whole:
+    for value in (v for v in ticks(scale.x0, scale.x1, 5) if v == int(v) or not scale.whole):
         x = scale.x(value)
         anchor = "end" if x > WIDTH - RIGHT - 12 else "middle"
         parts.append(f'<text class="n" x="{x:.1f}" y="{HEIGHT - 8:.0f}" text-anchor="{anchor}">{number(value)}</text>')

@@ -71,9 +71,9 @@ def stage_charts(stage: StageView, phrases: Phrases) -> tuple[list[Chart], list[
         left = [line for line in left if line not in mine]
         for group in _together(family, mine):
             known.append(_chart(phrases, group, family))
-    # A stage of one loss writes it under two names; the second says nothing new.
-    loss = next((line.points for line in lines if line.name == "loss" and not line.held), None)
-    left = [line for line in left if line.held or line.points != loss]
+    # A stage of one loss writes it under several names; the others say nothing new.
+    drawn = {(line.held, line.points) for line in lines if line not in left}
+    left = [line for line in left if (line.held, line.points) not in drawn]
     names = list(dict.fromkeys(line.name for line in left))
     return known, [_chart(phrases, [line for line in left if line.name == name], None) for name in names]
 
@@ -100,7 +100,8 @@ def _together(family: Family, lines: Sequence[_Line]) -> list[list[_Line]]:
     for line in lines:
         owner = line.name.rsplit("/", 1)[0] if family.key == "logratio" else line.name
         by_name.setdefault(owner, []).append(line)
-    groups = list(by_name.values())
+    # The whole loss first: a loss equal to it joins its chart.
+    groups = [by_name[name] for name in sorted(by_name, key=lambda name: name != "loss")]
     if family.key != "loss" or len(groups) < 2:
         return groups
     # `loss` and the only loss it is made of are one line; drawn twice they would suggest two.

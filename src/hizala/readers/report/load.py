@@ -11,13 +11,12 @@ RUN/stages/NN-NAME/     one stage; NN counts from 1 along the recipe
   state.json            status "running" | "done" | "failed" | "interrupted", kind, reason, seconds
   done.json             seconds, outputs.model {name, parent, beta}; being there means done
   config.json           settings
-  findings.json         findings or rows of {kind, severity, message, where, count}; other plain values are figures,
-                        an object of numbers is a histogram or a share list
+  findings.json         a data report (see `findings`), or a list of {kind, severity, message, where, count}
   metrics.jsonl         {"step": n, "split": "train"|"eval", METRIC: number | {"value", "low", "high", "n"}}
   perf.jsonl            {"step": n, FIGURE: number}
   results.json          models: {NAME: {METRIC: estimate}}, paired: [{a, b, metric, …estimate of b - a}]
                         estimate: {value, low, high, n, unscored, method, level}; METRIC is "suite/part"
-  samples.jsonl         {prompt, task, lang, gold: {…}, responses: {MODEL: {text, score}}}
+  samples.jsonl         {prompt, task, lang, gold: {…}, responses: {MODEL: {text, score, reason?, truncated?, others?}}}
 """
 
 from __future__ import annotations
@@ -33,12 +32,12 @@ import yaml
 
 from hizala import ledger
 from hizala.errors import HizalaError, RunError
+from hizala.readers.report.findings import data_view
+from hizala.readers.report.values import figure, number
 from hizala.readers.report.views import (
     Answer,
-    DataView,
     Figure,
     LedgerView,
-    Note,
     Paired,
     Results,
     RunView,
@@ -108,20 +107,23 @@ class _Reader:
             self.note(path, f"only its first {MAX_TEXT:,} bytes are read")
         return raw[:MAX_TEXT].decode("utf-8", "replace")
 
-    def mapping(self, path: Path) -> dict[str, Any]:
-        """The JSON object of a file, {} when there is none."""
+    def json(self, path: Path) -> Any:
+        """The JSON value of a file, None when there is none."""
         text = self.text(path)
         if not text:
-            return {}
+            return None
         try:
-            value = json.loads(text)
+            return json.loads(text)
         except (ValueError, RecursionError):
             self.note(path, "not readable as JSON")
-            return {}
-        if not isinstance(value, dict):
+            return None
+
+    def mapping(self, path: Path) -> dict[str, Any]:
+        """The JSON object of a file, {} when there is none."""
+        value = self.json(path)
+        if value is not None and not isinstance(value, dict):
             self.note(path, "not a JSON object")
-            return {}
-        return value
+        return value if isinstance(value, dict) else {}
 
     def rows(self, path: Path) -> Iterator[dict[str, Any]]:
         """The JSON objects of a file of lines; broken lines are counted."""
@@ -155,37 +157,6 @@ class _Reader:
             self.problems.append("the recipe is not readable as YAML")
             return {}
         return value if isinstance(value, dict) else {}
-
-
-def number(value: object) -> float:
-    """A number of a JSON file; NaN for what is not one."""
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return math.nan
-    try:
-        return float(value)
-    except OverflowError:
-        return math.inf
-
-
-def figure(value: object) -> Figure | None:
-    """An estimate: an object with a value, or a bare number; None for anything else (null is NaN)."""
-    if isinstance(value, Mapping):
-        if "value" not in value:
-            return None
-        n, unscored = number(value.get("n")), number(value.get("unscored"))
-        level = number(value.get("level"))
-        return Figure(
-            number(value["value"]),
-            number(value.get("low")),
-            number(value.get("high")),
-            int(n) if math.isfinite(n) else 0,
-            int(unscored) if math.isfinite(unscored) else 0,
-            str(value.get("method") or ""),
-            level if math.isfinite(level) else 0.95,
-        )
-    if isinstance(value, int | float) and not isinstance(value, bool):
-        return Figure(number(value))
-    return None
 
 
 def _stages(reader: _Reader, plan: Mapping[str, Any], held: bool) -> tuple[StageView, ...]:
@@ -230,7 +201,7 @@ def _stage(reader: _Reader, number_: int, place: Path, kind: str, planned: Mappi
     model = model if isinstance(model, dict) else {}
     seconds = number(done.get("seconds", state.get("seconds")))
     train, held_out = _metrics(reader.rows(place / "metrics.jsonl"))
-    findings = reader.mapping(place / "findings.json")
+    findings = reader.json(place / "findings.json")
     return StageView(
         number_,
         place.name.partition("-")[2],
@@ -241,7 +212,7 @@ def _stage(reader: _Reader, number_: int, place: Path, kind: str, planned: Mappi
         config=reader.mapping(place / "config.json") or planned,
         model=str(model.get("name") or ""),
         parent=str(model.get("parent") or ""),
-        data=_data(findings) if findings else None,
+        data=data_view(findings) if findings else None,
         train=train,
         held_out=held_out,
         perf=_metrics(reader.rows(place / "perf.jsonl"))[0],
@@ -303,7 +274,14 @@ def _samples(rows: Iterable[Mapping[str, Any]]) -> Iterator[SampleRow]:
         for model, answer in given.items() if isinstance(given, Mapping) else ():
             entry = answer if isinstance(answer, Mapping) else {"text": answer}
             score = number(entry.get("score"))
-            answers[str(model)] = Answer(str(entry.get("text") or ""), None if math.isnan(score) else score)
+            others = entry.get("others")
+            answers[str(model)] = Answer(
+                str(entry.get("text") or ""),
+                None if math.isnan(score) else score,
+                str(entry.get("reason") or ""),
+                entry.get("truncated") is True,
+                len(others) if isinstance(others, list) else 0,
+            )
         gold = row.get("gold")
         facts = gold.items() if isinstance(gold, Mapping) else ()
         yield SampleRow(
@@ -313,37 +291,6 @@ def _samples(rows: Iterable[Mapping[str, Any]]) -> Iterator[SampleRow]:
             tuple((str(k), v if isinstance(v, str) else json.dumps(v, ensure_ascii=False)) for k, v in facts),
             answers,
         )
-
-
-def _data(value: Mapping[str, Any]) -> DataView:
-    notes: list[Note] = []
-    figures: list[tuple[str, str | float]] = []
-    tables: list[tuple[str, tuple[tuple[str, float], ...]]] = []
-    for name, item in value.items():
-        if isinstance(item, list):
-            notes.extend(_note(row) for row in item if isinstance(row, Mapping) and "message" in row)
-        elif isinstance(item, Mapping):
-            numbers = tuple((str(k), number(v)) for k, v in item.items() if math.isfinite(number(v)))
-            if numbers:
-                tables.append((str(name), numbers))
-        elif isinstance(item, bool):
-            figures.append((str(name), "yes" if item else "no"))
-        elif isinstance(item, int | float):
-            figures.append((str(name), number(item)))
-        elif isinstance(item, str):
-            figures.append((str(name), item))
-    return DataView(tuple(notes), tuple(figures), tuple(tables))
-
-
-def _note(row: Mapping[str, Any]) -> Note:
-    count = number(row.get("count", 1))
-    return Note(
-        str(row.get("severity") or "info"),
-        str(row.get("kind") or ""),
-        str(row.get("message") or ""),
-        str(row.get("where") or ""),
-        int(count) if math.isfinite(count) else 1,
-    )
 
 
 def _held(run_dir: Path) -> bool:

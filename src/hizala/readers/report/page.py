@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 import hizala
 from hizala.errors import RunError
@@ -27,6 +27,19 @@ MOST_SOURCE = 60_000
 MOST_NOTES = 200
 # Shown without opening the settings.
 _KEY_SETTINGS = ("data", "suites", "prompts", "learning_rate", "batch_size", "beta", "temperature")
+# Shown when asked for.
+_MINOR_FACTS = (
+    "digest",
+    "duplicates.prompts_again",
+    "duplicates.near_sampled",
+    "duplicates.near_threshold",
+    "length_bias.unit",
+    "length_bias.ties",
+    "truncation.max_length",
+    "truncation.groups",
+    "truncation.responses",
+    "truncation.refused",
+)
 _STATUS_SIGNS = {"done": "✓", "running": "…", "failed": "✕", "interrupted": "‖", "pending": "○", "empty": "○"}
 
 
@@ -83,7 +96,7 @@ def render(run: RunView, language: str = "en") -> str:
         name=phrases.name,
         known=phrases.known,
         num=lambda value: numeral(value if isinstance(value, str) else shown_number(value)),
-        Num=Num,
+        Num=lambda value: Num(value if isinstance(value, str) else shown_number(value)),
         version=hizala.__version__,
         style=Markup(style),
         script=Markup(script),
@@ -101,7 +114,7 @@ def _sections(run: RunView, phrases: Phrases) -> dict[str, Any]:
     return {
         "headline": scores.headline(run, phrases),
         "stages": [_stage_card(stage, phrases) for stage in run.stages],
-        "data": [(stage, _data(stage)) for stage in run.stages if stage.data],
+        "data": [(stage, _data(stage, phrases)) for stage in run.stages if stage.data],
         "curves": [
             (stage, *curves.stage_charts(stage, phrases)) for stage in run.stages if stage.train or stage.held_out
         ],
@@ -114,7 +127,7 @@ def _sections(run: RunView, phrases: Phrases) -> dict[str, Any]:
             for key, text in (("run.recipe", run.recipe), ("run.resolved", run.resolved))
             if text
         ],
-        "environment": list(_flat(run.environment)),
+        "environment": {key.removeprefix("packages."): value for key, value in _flat(run.environment)},
         "when": _span(run.started, run.ended),
     }
 
@@ -156,11 +169,12 @@ def _stage_card(stage: StageView, phrases: Phrases) -> dict[str, Any]:
         "time": duration(stage.seconds, phrases),
         "steps": curves.steps_taken(stage),
         "settings": settings,
-        "main": [(key, value) for key, value in settings if key in _KEY_SETTINGS],
+        "main": [(key, value) for key, value in settings if key in _KEY_SETTINGS and value != "–"],
     }
 
 
-def _data(stage: StageView) -> dict[str, Any]:
+def _data(stage: StageView, phrases: Phrases) -> dict[str, Any]:
+    """A stage's findings, worst first, and its figures."""
     assert stage.data is not None
     order = {"error": 0, "warning": 1, "info": 2}
     notes = sorted(stage.data.notes, key=lambda note: order.get(note.severity, 3))
@@ -169,10 +183,21 @@ def _data(stage: StageView) -> dict[str, Any]:
         (name, [(key, value, f"{max(0.0, min(100.0, 100 * value / largest[name])):.1f}") for key, value in rows[:40]])
         for name, rows in stage.data.tables
     ]
-    figures = [
-        (name, shorten(value, 400)[0] if isinstance(value, str) else value) for name, value in stage.data.figures
-    ]
-    return {"notes": notes[:MOST_NOTES], "more": max(0, len(notes) - MOST_NOTES), "figures": figures, "tables": tables}
+    return {
+        "notes": notes[:MOST_NOTES],
+        "more": max(0, len(notes) - MOST_NOTES),
+        "facts": [(name, _fact(value, phrases)) for name, value in stage.data.facts if name not in _MINOR_FACTS],
+        "minor": [(name, _fact(value, phrases)) for name, value in stage.data.facts if name in _MINOR_FACTS],
+        "lengths": stage.data.lengths,
+        "tables": tables,
+    }
+
+
+def _fact(value: str | float | Figure, phrases: Phrases) -> Markup:
+    if isinstance(value, Figure):
+        cell = scores.estimate_cell(phrases, value)
+        return Markup("{} {}").format(numeral(cell.value), numeral(cell.interval))
+    return numeral(shown_number(value)) if isinstance(value, float) else escape(printable(shorten(value, 400)[0]))
 
 
 def duration(seconds: float | None, phrases: Phrases) -> Markup:

@@ -24,6 +24,9 @@ class AnswerCard:
     cut: int
     score: str
     share: int
+    reason: str
+    truncated: bool
+    others: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +105,9 @@ def _card(row: SampleRow, models: Sequence[str], colours: dict[str, str]) -> Sam
         text, cut = shorten(answer.text, MOST_CHARACTERS)
         score = "" if answer.score is None else fixed(answer.score, 2)
         share = 0 if answer.score is None else round(10 * min(max(answer.score, 0.0), 1.0))
-        answers.append(AnswerCard(model, colours[model], text, cut, score, share))
+        reason = shorten(answer.reason, 300)[0]
+        card = AnswerCard(model, colours[model], text, cut, score, share, reason, answer.truncated, answer.others)
+        answers.append(card)
     prompt, cut = shorten(row.prompt, MOST_CHARACTERS)
     gold = tuple((key, shorten(value, 400)[0]) for key, value in row.gold[:12])
     return SampleCard(prompt, cut, row.task, row.lang, gold, tuple(answers), _outcome(row, models))

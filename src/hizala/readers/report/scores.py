@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from markupsafe import Markup
@@ -13,6 +13,10 @@ from hizala.readers.report.text import Num, Phrases, fixed, interval
 from hizala.readers.report.views import Figure, Paired, Results, RunView
 
 SLOTS = 6
+# Rows that sum up others; the last three are followed by their parts.
+_GROUPS = ("total", "tr", "en", "arithmetic", "instruction", "conduct")
+# Measures of which more is neither better nor worse by itself.
+_NEUTRAL = ("length", "truncated")
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +27,7 @@ class Cell:
     interval: str
     remark: Markup
     verdict: str
+    neutral: bool
     title: str
 
 
@@ -33,7 +38,7 @@ class Row:
     label: Markup
     cells: tuple[Cell, ...]
     svg: Markup
-    total: bool
+    rank: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +77,7 @@ def matrices(results: Results, phrases: Phrases, *, preferences: bool) -> list[M
     colours = slots(tuple(results.models))
     columns = tuple((colours[m], phrases.name("model", m)) for m in results.models)
     found = []
-    for suite, metrics in _suites(results.models, preferences).items():
+    for suite, metrics in _suites(results.models, phrases, preferences).items():
         figures = {name: [table.get(name) for table in results.models.values()] for name in metrics}
         found.append(_matrix(phrases, suite, figures, columns, paired=False))
     return found
@@ -86,7 +91,7 @@ def paired_matrices(results: Results, phrases: Phrases, *, preferences: bool) ->
     for p in results.paired:
         by_pair.setdefault(f"{p.b}\0{p.a}", {})[p.metric] = p.figure
     found = []
-    for suite, metrics in _suites(by_pair, preferences).items():
+    for suite, metrics in _suites(by_pair, phrases, preferences).items():
         figures = {name: [by_pair[f"{b}\0{a}"].get(name) for a, b in pairs] for name in metrics}
         found.append(_matrix(phrases, suite, figures, columns, paired=True))
     return found
@@ -99,7 +104,8 @@ def headline(run: RunView, phrases: Phrases) -> Headline | None:
         return None
     metrics = list(dict.fromkeys(name for table in results.models.values() for name in table))
     totals = [m for m in metrics if m.endswith("/total") or m == "total"]
-    metric = next(iter([*totals, *(m for m in metrics if m.startswith("gold")), *metrics]))
+    likely = [m for m in metrics if m == "preferences/accuracy"]
+    metric = next(iter([*totals, *(m for m in metrics if m.startswith("gold")), *likely, *metrics]))
     figures = {m: table[metric] for m, table in results.models.items() if metric in table}
     colours = slots(tuple(results.models))
     marks = [Mark(f.value, f.low, f.high, colours[m]) for m, f in figures.items()]
@@ -134,14 +140,20 @@ def verdict(figure: Figure) -> str:
     return "same"
 
 
-def _suites(models: Mapping[str, Mapping[str, Figure]], preferences: bool) -> dict[str, list[str]]:
-    """Measures by the part of their name before the first slash; a suite's total stands first."""
+def _suites(models: Mapping[str, Mapping[str, Figure]], phrases: Phrases, preferences: bool) -> dict[str, list[str]]:
+    """Measures by the part of their name before the first slash, in the order of rows."""
     names = dict.fromkeys(name for table in models.values() for name in table)
     suites: dict[str, list[str]] = {}
     for name in names:
         if is_preference(name) == preferences:
             suites.setdefault(name.partition("/")[0] if "/" in name else "other", []).append(name)
-    return {suite: sorted(found, key=lambda name: not name.endswith("total")) for suite, found in suites.items()}
+    return {suite: sorted(found, key=lambda name: _place(phrases, name)) for suite, found in suites.items()}
+
+
+def _place(phrases: Phrases, metric: str) -> tuple[int, int]:
+    """Rows stand in the order of the known names, the parts of a measure after it."""
+    first, *rest = _parts(metric)
+    return phrases.order("metric", first), phrases.order("metric", rest[0]) if rest else -1
 
 
 def _suite_name(phrases: Phrases, suite: str) -> Markup:
@@ -172,9 +184,9 @@ def _matrix(
     rows = tuple(
         Row(
             _metric_name(phrases, name),
-            tuple(_cell(phrases, f, paired=paired) for f in row),
+            tuple(_cell(phrases, f, paired=paired, neutral=name.endswith(_NEUTRAL)) for f in row),
             whisker_row(marks[name], bounds, reference) if name in drawn else Markup(""),
-            name.endswith("total"),
+            _rank(name, figures),
         )
         for name, row in figures.items()
     )
@@ -195,22 +207,36 @@ def _units(phrases: Phrases, figures: Sequence[Figure]) -> Markup:
 
 
 def _metric_name(phrases: Phrases, metric: str) -> Markup:
-    parts = metric.split("/")[1:] or [metric]
-    return Markup(" · ").join(phrases.name("metric", part) for part in parts)
+    return Markup(" · ").join(phrases.name("metric", part) for part in _parts(metric))
 
 
-def _cell(phrases: Phrases, figure: Figure | None, *, paired: bool) -> Cell:
+def _parts(metric: str) -> list[str]:
+    """The metric without its suite; `accuracy.chosen_longer` is the accuracy of a part of the data."""
+    return metric.partition("/")[2].split(".", 1) if "/" in metric else metric.split(".", 1)
+
+
+def _rank(metric: str, names: Collection[str]) -> str:
+    """How a row stands out: `total`, `group` (a whole of which others are parts), or `part`."""
+    first, *rest = _parts(metric)
+    if first in _GROUPS:
+        return "total" if first == "total" else "group"
+    return "part" if rest or any(_parts(name)[0] in _GROUPS[-3:] for name in names) else ""
+
+
+def _cell(phrases: Phrases, figure: Figure | None, *, paired: bool, neutral: bool = False) -> Cell:
     if figure is None or math.isnan(figure.value):
-        return Cell("–", "", phrases.span("scores.noscore"), "", "")
+        return Cell("–", "", phrases.span("scores.noscore"), "", neutral, "")
     low, high = figure.low, figure.high
-    remark, shown = Markup(""), interval(low, high, sign=paired)
+    digits = 3 if max((abs(v) for v in (figure.value, low, high) if math.isfinite(v)), default=0) < 10 else 1
+    remark, shown = Markup(""), interval(low, high, digits, sign=paired)
     if not figure.bounded:
         remark = phrases.span("scores.nointerval")
     elif low == high:
         remark, shown = phrases.span("scores.equal"), ""
     about = [f"n = {figure.n}"] if figure.n else []
     about += [figure.method] if figure.method else []
-    return Cell(fixed(figure.value, sign=paired), shown, remark, verdict(figure) if paired else "", ", ".join(about))
+    state = verdict(figure) if paired else ""
+    return Cell(fixed(figure.value, digits, sign=paired), shown, remark, state, neutral, ", ".join(about))
 
 
 def estimate_cell(phrases: Phrases, figure: Figure) -> Cell:

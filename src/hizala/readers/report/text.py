@@ -43,8 +43,8 @@ def shorten(text: str, most: int) -> tuple[str, int]:
     return (text, 0) if len(text) <= most else (text[:most], len(text) - most)
 
 
-def number(value: float | None) -> str:
-    """Four significant digits, thousands set apart; a dash for what is not known or not a number."""
+def number(value: float | None, digits: int = 4) -> str:
+    """`digits` significant digits, thousands set apart; a dash for what is not known or not a number."""
     if value is None or math.isnan(value):
         return DASH
     if math.isinf(value):
@@ -53,8 +53,10 @@ def number(value: float | None) -> str:
         return f"{int(value):,}".replace(",", THIN)
     if 10_000 <= abs(value) < 1e15:
         return f"{value:,.0f}".replace(",", THIN)
-    mantissa, _, exponent = f"{value:.4g}".partition("e")
-    return f"{mantissa}e{int(exponent)}" if exponent else mantissa
+    if 1e-3 <= abs(value) < 1e15:
+        return f"{value:.{digits}g}"
+    mantissa, _, exponent = f"{value:.{digits - 1}e}".partition("e")
+    return f"{mantissa.rstrip('0').rstrip('.')}e{int(exponent)}"
 
 
 def fixed(value: float | None, digits: int = 3, sign: bool = False) -> str:
@@ -145,6 +147,11 @@ class Phrases:
         """The known name of a task, model or metric in both languages, or the name itself."""
         known = self.known(kind, name)
         return self.span(known) if isinstance(known, Ref) else escape(clean(known.replace("_", " ")))
+
+    def order(self, kind: str, name: str) -> int:
+        """Where a name of a kind stands among the known ones; unknown names stand after them."""
+        key = f"{kind}.{name.lower()}"
+        return list(self._phrases).index(key) if self.has(key) else len(self._phrases)
 
     def known(self, kind: str, name: str) -> str:
         """The name as an argument of a phrase: the phrase's key where it has one."""

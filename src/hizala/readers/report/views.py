@@ -46,10 +46,13 @@ class Results:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """One model's response; score None is "not scored"."""
+    """One model's response; score None is "not scored", `others` counts further samples of the same prompt."""
 
     text: str
     score: float | None
+    reason: str = ""
+    truncated: bool = False
+    others: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,11 +78,25 @@ class Note:
 
 
 @dataclass(frozen=True, slots=True)
+class LengthRow:
+    """Lengths of one side of the data, in `unit`."""
+
+    side: str
+    unit: str
+    n: float
+    mean: float
+    median: float
+    p95: float
+    largest: float
+
+
+@dataclass(frozen=True, slots=True)
 class DataView:
-    """A data report: findings, single figures, and tables of numbers under a name."""
+    """What a stage found: findings, single figures by dotted name, lengths, and tables of numbers under a name."""
 
     notes: tuple[Note, ...] = ()
-    figures: tuple[tuple[str, str | float], ...] = ()
+    facts: tuple[tuple[str, str | float | Figure], ...] = ()
+    lengths: tuple[LengthRow, ...] = ()
     tables: tuple[tuple[str, tuple[tuple[str, float], ...]], ...] = ()
 
 
