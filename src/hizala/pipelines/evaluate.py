@@ -60,7 +60,7 @@ def _suite_context(
         prompts=settings.prompts,
         samples=settings.samples,
         max_tokens=settings.max_tokens,
-        sampling={"temperature": settings.temperature},
+        sampling={"temperature": settings.temperature, "end_ids": list(template.end_ids())},
         pairs=pairs,
         max_length=settings.max_length,
         beta=settings.beta,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import shutil
 import signal
 from collections.abc import Callable, Iterator, Mapping
@@ -41,6 +42,7 @@ def train(context: StageContext) -> None:
     """
     row = algorithms.get(context.stage.kind)
     settings = _settings(context)
+    _seed(context.recipe.seed)
     with working("chat template proven"):
         template = load_template(context.model.path, settings.template)
     material = _material(context, settings, row, template)
@@ -87,8 +89,14 @@ def _settings(context: StageContext) -> TrainSettings:
     return context.stage.config
 
 
+def _seed(seed: int) -> None:
+    """Every source of random numbers follows from the recipe's seed: fresh adapters, dropout, libraries."""
+    random.seed(seed)
+    np.random.seed(seed % 2**32)
+    torch.manual_seed(seed)
+
+
 def _policy(context: StageContext, settings: TrainSettings) -> Policy:
-    torch.manual_seed(context.recipe.seed)  # fresh adapters and dropout follow from it
     with working("model loaded"):
         return load(
             context.model.path,
