@@ -1,0 +1,406 @@
+"""DPO pairs per second and peak memory, against TRL's `DPOTrainer` at its best settings.
+
+Both sides train the same randomly initialised Qwen3 (4 M and 27 M weights, 4,096 tokens of vocabulary) on the same
+HH pairs in the same order, with the same optimiser step of `--batch` pairs. TRL chooses its micro-batch (with
+gradient accumulation up to the batch), checkpointing and stored reference log-probs for speed; ours shares prompts.
+Each variant is a process with one thread; variants take turns; rounds during which others used the machine are
+repeated. The losses of the two sides are compared step by step. The last line of the output is one JSON object.
+
+    python benchmarks/dpo_vs_trl.py --models 4m,27m --rounds 3
+    python benchmarks/dpo_vs_trl.py --smoke
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import random
+import statistics
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from bench_common import HERE, ROOT, Worker, interleave, largest_difference, median_rate, rates, say, table
+
+TOLERANCE = {"float32": 1e-4, "bfloat16": 1e-2}
+TARGETS = {"4m": 6.0, "27m": 4.5}
+DATA = ROOT.parent / "shared" / "data" / "hh_harmless"
+TRL_DEFAULT_MICRO = 8
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One side in one setting. `micro` is TRL's per-device batch; the other fields say what they say."""
+
+    name: str
+    side: str
+    dtype: str = "bfloat16"
+    precompute: bool = False
+    checkpointing: bool = False
+    micro: int = TRL_DEFAULT_MICRO
+    sharing: bool = True
+    pad_to_block: int = 0
+
+
+def trl(micro: int, *, dtype: str = "bfloat16", precompute: bool = False, checkpointing: bool = False) -> Variant:
+    """A TRL variant with a name that says its settings."""
+    short = {"bfloat16": "bf16", "float32": "fp32"}[dtype]
+    name = f"TRL {short} micro {micro}" + (" +ref stored" if precompute else "") + (" +ckpt" if checkpointing else "")
+    return Variant(name, "trl", dtype, precompute, checkpointing, micro)
+
+
+OURS = Variant("Hizala bf16", "hizala")
+OURS_STORED = Variant("Hizala bf16 +ref stored", "hizala", precompute=True)
+OURS_FP32 = Variant("Hizala fp32", "hizala", "float32")
+FLAT_FP32 = Variant("Hizala fp32, prompt not shared", "hizala", "float32", sharing=False)
+PADDED_FP32 = Variant("Hizala fp32, not shared, padded", "hizala", "float32", sharing=False, pad_to_block=8)
+
+
+@dataclass(frozen=True)
+class Options:
+    """What the command line said."""
+
+    models: list[str]
+    rounds: int
+    pairs: dict[str, int]
+    batch: int
+    micros: list[int]
+    limit: float
+    tries: int
+    token_budget: int
+    data: str
+    max_length: int
+    shares: list[str]
+    smoke: bool
+
+
+class Bench:
+    """The variants of one model size: their processes, and what they measured."""
+
+    def __init__(self, size: str, options: Options, folder: Path, tokenizer: Any, rows: Sequence[Any]) -> None:
+        from bench_pairs import make_model, shape, write_pairs
+
+        self.size, self.options, self.folder = size, options, folder / size
+        self.folder.mkdir()
+        self.weights = make_model(size, tokenizer, self.folder / "model", len(tokenizer))
+        picked = representative(rows, options.pairs[size])
+        write_pairs(picked, self.folder / "pairs.jsonl")
+        self.tokens = {
+            "sample": shape([t for _, t in picked], TRL_DEFAULT_MICRO),
+            "all": shape([t for _, t in rows], TRL_DEFAULT_MICRO),
+        }
+        self.steps = options.pairs[size] // options.batch
+        self.alive: dict[str, Worker] = {}
+        self.samples: dict[str, list[dict[str, float]]] = {}
+        self.rejected: dict[str, int] = {}
+        self.done: dict[str, dict[str, Any]] = {}
+
+    def start(self, variant: Variant) -> Worker:
+        """The variant's process, started when it is not there yet; returns when it has made its warm-up step."""
+        if variant.name not in self.alive:
+            common = {
+                "lr": 1e-4,
+                "weight_decay": 0.0,
+                "betas": [0.9, 0.999],
+                "eps": 1e-8,
+                "beta": 0.1,
+                "max_length": self.options.max_length,
+                "batch": self.options.batch,
+                "steps": self.steps,
+                "warm_steps": 1,
+                "token_budget": self.options.token_budget,
+                "model": str(self.folder / "model"),
+                "pairs_file": str(self.folder / "pairs.jsonl"),
+            }
+            spec = {**common, **asdict(variant)}
+            spec["micro"] = min(variant.micro, self.options.batch)
+            self.alive[variant.name] = Worker(HERE / f"worker_{variant.side}.py", spec)
+        return self.alive[variant.name]
+
+    def stop(self, variant: Variant) -> None:
+        """End a variant's process and keep what it measured."""
+        worker = self.alive.pop(variant.name)
+        self.samples[variant.name] = worker.samples
+        self.rejected[variant.name] = len(worker.rejected)
+        self.done[variant.name] = worker.stop()
+
+    def close(self) -> None:
+        """Nothing of ours stays running, whatever happened."""
+        for worker in self.alive.values():
+            worker.kill()
+
+    def race(self, variants: Sequence[Variant], rounds: int) -> None:
+        """The variants take turns; all of them are up and warm before the first round."""
+        workers = [self.start(v) for v in variants]
+        interleave(workers, rounds, self.options.limit, self.options.tries)
+
+    def rate(self, variant: Variant) -> float:
+        """Median pairs per second."""
+        worker = self.alive.get(variant.name)
+        return median_rate(worker.samples if worker else self.samples[variant.name])
+
+    def fastest(self, variants: Sequence[Variant]) -> Variant:
+        """The fastest of some variants by one round each; the others are ended."""
+        best = variants[0]
+        for variant in variants:
+            self.race([variant], 1)
+            if variant == best:
+                continue
+            loser, best = (best, variant) if self.rate(variant) > self.rate(best) else (variant, best)
+            self.stop(loser)
+        return best
+
+    def difference(self, a: Variant, b: Variant, key: str, steps: int = 8) -> float:
+        """Largest difference of a figure over the first steps both made."""
+        return largest_difference(self.done[a.name]["records"][:steps], self.done[b.name]["records"][:steps], key)
+
+
+def representative(rows: Sequence[Any], n: int) -> list[Any]:
+    """n rows evenly spread over the lengths, in a seeded random order.
+
+    Raises:
+        ValueError: there are fewer rows.
+    """
+    if len(rows) < n:
+        raise ValueError(f"{n} pairs asked for, {len(rows)} are there")
+    by_length = sorted(rows, key=lambda r: len(r[1].prompt) + len(r[1].chosen) + len(r[1].rejected))
+    picked = [by_length[int((i + 0.5) * len(rows) / n)] for i in range(n)]
+    random.Random(0).shuffle(picked)
+    return picked
+
+
+def measure(bench: Bench) -> dict[str, Any]:
+    """Everything about one model size."""
+    options, size = bench.options, bench.size
+    say(f"\n== {size}: {bench.weights:,} weights, {options.pairs[size]} pairs a round, {options.batch} pairs a step")
+    say(
+        "tokens a pair: "
+        + ", ".join(f"{k} {v:.0f}" for k, v in bench.tokens["sample"].items())
+        + " (all pairs: "
+        + ", ".join(f"{k} {v:.0f}" for k, v in bench.tokens["all"].items())
+        + ")"
+    )
+    say("TRL's settings, one round each:")
+    micros = [m for m in options.micros if m <= options.batch]
+    default = trl(min(TRL_DEFAULT_MICRO, options.batch), checkpointing=True)
+    scan = [trl(m) for m in micros]
+    best = bench.fastest(scan)
+    if not options.smoke:
+        best = bench.fastest([best, trl(best.micro, checkpointing=True)])
+    nearby = [m for m in micros if m != best.micro and max(m, best.micro) <= 2]
+    stored = bench.fastest([trl(m, precompute=True) for m in [best.micro, *nearby]])
+    finals = list(dict.fromkeys([best, stored, default, OURS, OURS_STORED]))
+    say("the fastest, its default, and ours, taking turns:")
+    bench.race(finals, options.rounds)
+    for variant in finals:
+        bench.stop(variant)
+    wide = measure_float32(bench, best.micro)
+    return report(bench, best, stored, default, scan, wide)
+
+
+def measure_float32(bench: Bench, micro: int) -> dict[str, Variant]:
+    """The float32 runs: memory and losses for every size, the shares of the gain where they are asked for."""
+    default = trl(min(TRL_DEFAULT_MICRO, bench.options.batch), dtype="float32")
+    chain = {"trl": default, "ours": OURS_FP32}
+    if bench.size in bench.options.shares:
+        chain = {
+            "trl": default,
+            "trl_best": trl(micro, dtype="float32"),
+            "padded": PADDED_FP32,
+            "flat": FLAT_FP32,
+            "ours": OURS_FP32,
+            "ours_bf16": Variant("Hizala bf16 beside fp32", "hizala"),
+        }
+        chain = {k: v for k, v in chain.items() if k != "trl_best" or v != default}
+    say("float32" + (" and the shares of the gain, taking turns:" if len(chain) > 2 else ", one round each:"))
+    bench.race(list(chain.values()), max(1, bench.options.rounds - 1) if len(chain) > 2 else 1)
+    for variant in chain.values():
+        bench.stop(variant)
+    return chain
+
+
+def shares_of(bench: Bench, wide: dict[str, Variant]) -> dict[str, float]:
+    """How much each idea multiplies the rate, from TRL float32 at its default batch to ours in bf16."""
+    if "padded" not in wide:
+        return {}
+    rate = {name: bench.rate(variant) for name, variant in wide.items()}
+    return {
+        "lean_loop": rate["padded"] / rate["trl"],
+        "no_padding": rate["flat"] / rate["padded"],
+        "shared_prompt": rate["ours"] / rate["flat"],
+        "number_format": rate["ours_bf16"] / rate["ours"],
+        "all": rate["ours_bf16"] / rate["trl"],
+        "float32_to_trl_best_micro": rate["ours"] / max(rate["trl"], rate.get("trl_best", 0.0)),
+    }
+
+
+def memory_of(bench: Bench, default: Variant, wide: dict[str, Variant]) -> dict[str, float]:
+    """Peak resident memory in MiB of fresh processes, whole and above what the imports need."""
+    figures: dict[str, float] = {}
+    variants = {
+        "ours": OURS_STORED,
+        "ours_reference_model_in_memory": OURS,
+        "trl_default": default,
+        "trl_float32": wide["trl"],
+    }
+    for name, variant in variants.items():
+        done = bench.done[variant.name]
+        figures[name] = done["peak"]
+        figures[name + "_above_imports"] = done["peak"] - done["base"]
+    for name in ("trl_default", "trl_float32"):
+        figures["ours_to_" + name] = figures["ours"] / figures[name]
+        figures[f"ours_to_{name}_above_imports"] = figures["ours_above_imports"] / figures[name + "_above_imports"]
+    return figures
+
+
+def report(
+    bench: Bench, best: Variant, stored: Variant, default: Variant, scan: Sequence[Variant], wide: dict[str, Variant]
+) -> dict[str, Any]:
+    """The size's table and figures. `ratio` is the smaller of the two like-for-like comparisons."""
+    in_step, kept = bench.rate(OURS) / bench.rate(best), bench.rate(OURS_STORED) / bench.rate(stored)
+    differences = {
+        "bfloat16": bench.difference(OURS, best, "loss"),
+        "float32": bench.difference(OURS_FP32, wide["trl"], "loss"),
+        "bfloat16_trl_micro_batches": bench.difference(best, default, "loss"),
+        "bfloat16_stored_reference": bench.difference(OURS_STORED, stored, "loss"),
+    }
+    rows = [["variant", "pairs/s", "low", "high", "rounds", "rejected", "peak MiB", "above imports"]]
+    for name, done in bench.done.items():
+        seen = rates(bench.samples[name]) or [float("nan")]
+        rows.append(
+            [
+                name,
+                f"{median_rate(bench.samples[name]):.2f}" if bench.samples[name] else "-",
+                f"{min(seen):.2f}",
+                f"{max(seen):.2f}",
+                str(len(bench.samples[name])),
+                str(bench.rejected[name]),
+                f"{done['peak']:.0f}",
+                f"{done['peak'] - done['base']:.0f}",
+            ]
+        )
+    say("\n" + table(rows))
+    peers = [v for v in scan if v.micro >= TRL_DEFAULT_MICRO] + [default]
+    return {
+        "ratio": min(in_step, kept),
+        "in_step": in_step,
+        "stored_reference": kept,
+        "in_step_to_trl_at_its_default_batch": bench.rate(OURS) / max(bench.rate(v) for v in peers),
+        "trl_best": {"in_step": best.name, "stored": stored.name},
+        "pairs_per_second": {name: median_rate(s) for name, s in bench.samples.items() if s},
+        "losses": differences,
+        "losses_equal": all(
+            value <= TOLERANCE["float32" if key == "float32" else "bfloat16"] for key, value in differences.items()
+        ),
+        "rss": memory_of(bench, default, wide),
+        "shares": shares_of(bench, wide),
+        "samples": {
+            "taken": sum(map(len, bench.samples.values())),
+            "rejected": sum(bench.rejected.values()),
+            "contended": sum(bool(s.get("contended")) for rows in bench.samples.values() for s in rows),
+            "other_cores_median": statistics.median(s["other"] for rows in bench.samples.values() for s in rows),
+        },
+        "tokens_per_pair": bench.tokens,
+    }
+
+
+def gather(results: dict[str, dict[str, Any]], seconds: float) -> dict[str, Any]:
+    """The JSON object: figure -> size -> value."""
+    names = {
+        "ratios": "ratio",
+        "ratios_in_step": "in_step",
+        "ratios_stored_reference": "stored_reference",
+        "ratios_to_trl_at_its_default_batch": "in_step_to_trl_at_its_default_batch",
+        "trl_best": "trl_best",
+        "rss": "rss",
+        "shares": "shares",
+        "loss_max_diff": "losses",
+        "losses_equal": "losses_equal",
+        "pairs_per_second": "pairs_per_second",
+        "samples": "samples",
+        "tokens_per_pair": "tokens_per_pair",
+    }
+    figures: dict[str, Any] = {name: {size: r[key] for size, r in results.items()} for name, key in names.items()}
+    return {**rounded(figures), "targets": TARGETS, "tolerance": TOLERANCE, "seconds": round(seconds)}
+
+
+def rounded(value: Any) -> Any:
+    """Floats with four significant digits, whatever they are nested in."""
+    if isinstance(value, dict):
+        return {k: rounded(v) for k, v in value.items()}
+    return float(f"{value:.4g}") if isinstance(value, float) else value
+
+
+def parse(arguments: Sequence[str] | None) -> Options:
+    """The command line."""
+    p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    p.add_argument("--models", default="4m,27m", help="sizes, comma-separated: 4m, 27m, smoke")
+    p.add_argument("--rounds", type=int, default=3, help="rounds of the final race")
+    p.add_argument("--pairs", type=int, help="pairs a round, a multiple of --batch (default 64 at 4m, 16 at 27m)")
+    p.add_argument("--batch", type=int, default=16, help="pairs an optimiser step, on both sides")
+    p.add_argument("--micros", default="1,2,4,8", help="TRL micro-batches to try")
+    p.add_argument("--limit", type=float, default=0.15, help="cores others may use during a sample")
+    p.add_argument("--tries", type=int, default=4, help="times a disturbed sample is taken at most")
+    p.add_argument("--token-budget", type=int, default=8192, help="our tokens a forward")
+    p.add_argument("--data", default=str(DATA), help="an HH file or directory, or 'synthetic'")
+    p.add_argument("--shares", default="4m", help="sizes for which the shares of the gain are measured")
+    p.add_argument("--smoke", action="store_true", help="a few seconds on synthetic pairs: does everything work?")
+    a = p.parse_args(arguments)
+    if a.smoke:
+        return Options(["smoke"], 1, {"smoke": 4}, 4, [2], float("inf"), 1, 1024, "synthetic", 128, [], True)
+    models = a.models.split(",")
+    pairs = {size: a.pairs or {"4m": 64, "27m": 16}.get(size, a.batch) for size in models}
+    if any(n % a.batch for n in pairs.values()):
+        p.error("--pairs must be a multiple of --batch")
+    return Options(
+        models,
+        a.rounds,
+        pairs,
+        a.batch,
+        [int(m) for m in a.micros.split(",")],
+        a.limit,
+        a.tries,
+        a.token_budget,
+        a.data,
+        512,
+        a.shares.split(","),
+        False,
+    )
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run; 0 when the losses of both sides agree."""
+    os.environ["OMP_NUM_THREADS"] = "1"
+    from bench_pairs import hh_pairs, make_tokenizer, synthetic_pairs, tokenise
+
+    options, begun, results = parse(arguments), time.perf_counter(), {}
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        texts = synthetic_pairs(48) if options.data == "synthetic" else hh_pairs(Path(options.data))
+        tokenizer = make_tokenizer(texts, folder / "tokenizer", 512 if options.smoke else 4096)
+        rows = list(tokenise(texts, tokenizer, options.max_length))
+        for size in options.models:
+            bench = Bench(size, options, folder, tokenizer, rows)
+            try:
+                results[size] = measure(bench)
+            finally:
+                bench.close()
+    figures = gather(results, time.perf_counter() - begun)
+    say("")
+    for size, r in results.items():
+        say(
+            f"{size}: {r['ratio']:.2f} x TRL's best ({r['in_step']:.2f} reference in the step, "
+            f"{r['stored_reference']:.2f} stored), {r['in_step_to_trl_at_its_default_batch']:.2f} x TRL at its default "
+            f"batch; peak RSS {r['rss']['ours_to_trl_default']:.2f} of its default, "
+            f"{r['rss']['ours_to_trl_float32']:.2f} of its float32; losses equal: {r['losses_equal']}"
+        )
+    say(json.dumps(figures))
+    return 0 if all(r["losses_equal"] for r in results.values()) else 1
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

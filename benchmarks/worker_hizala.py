@@ -1,0 +1,82 @@
+"""One variant of ours: `Engine` and `Policy` with every metric measured and written, waiting at the turnstile."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from bench_common import Turnstile
+from bench_pairs import TokenPair, read_pairs
+
+PAD_ID = 0
+
+
+def groups_of(pairs: Sequence[TokenPair], pad_to_block: int) -> list[Any]:
+    """Token groups; with `pad_to_block` > 0 both responses of each pair are padded, with tokens that do not count,
+    until all rows of a block of so many pairs are equally long: what a padded batch computes."""
+    from hizala.records import TokenBranch, TokenGroup
+
+    groups = []
+    for first in range(0, len(pairs), pad_to_block or len(pairs)):
+        block = pairs[first : first + (pad_to_block or len(pairs))]
+        longest = max(len(p.prompt) + max(len(p.chosen), len(p.rejected)) for p in block)
+        for pair in block:
+            branches = []
+            for ids in (pair.chosen, pair.rejected):
+                padding = (longest - len(pair.prompt) - len(ids)) if pad_to_block else 0
+                branches.append(TokenBranch([*ids, *[PAD_ID] * padding], [True] * len(ids) + [False] * padding))
+            groups.append(TokenGroup(pair.prompt, tuple(branches), id=str(len(groups))))
+    return groups
+
+
+def main(spec: dict[str, Any]) -> None:
+    gate = Turnstile(spec)
+    import torch
+
+    torch.set_num_threads(spec.get("threads", 1))
+    from hizala.algorithms import algorithms
+    from hizala.engines.policy import load
+    from hizala.engines.train import Engine, MetricsLog, Objective, Settings, measure
+
+    gate.imported()
+    begun = time.perf_counter()
+    groups = groups_of([tokens for _, tokens in read_pairs(Path(spec["pairs_file"]))], spec["pad_to_block"])
+    batches = [groups[i : i + spec["batch"]] for i in range(0, len(groups), spec["batch"])]
+    budget = spec["token_budget"]
+    model, how = Path(spec["model"]), {"dtype": spec["dtype"], "sharing": spec["sharing"]}
+    policy = load(model, checkpointing=spec["checkpointing"], **how)
+    engine = Engine(policy, Settings(
+        learning_rate=spec["lr"], total_steps=1_000_000, weight_decay=spec["weight_decay"],
+        betas=tuple(spec["betas"]), eps=spec["eps"], max_grad_norm=1.0, token_budget=budget,
+    ))  # fmt: skip
+    objective = Objective.of(algorithms.get("dpo"), {"beta": spec["beta"]})
+
+    def columns_of(of: Any, rows: Sequence[Any]) -> dict[str, Any]:
+        return {"reference": {g.id: a for g, a in zip(rows, measure(of, rows, budget), strict=True)}}
+
+    if spec["precompute"]:
+        stored = columns_of(policy, groups)
+    else:
+        reference = load(model, **how)
+        reference.module.requires_grad_(False)
+    gate.extra = {"construct": time.perf_counter() - begun}
+    with tempfile.TemporaryDirectory() as out:
+        log = MetricsLog(Path(out))
+        for number, batch in enumerate(itertools.cycle(batches), start=1):
+            columns = stored if spec["precompute"] else columns_of(reference, batch)
+            report = engine.step(batch, objective, columns)
+            log.train(number, report.metrics, report.perf)
+            m = report.metrics
+            if not gate.step(loss=m["loss"], margin=m["dpo/margin"], grad_norm=m["grad_norm"]):
+                break
+        log.close()
+
+
+if __name__ == "__main__":
+    main(json.loads(sys.argv[2]))
