@@ -57,9 +57,10 @@ def recipe(**values: Any) -> Recipe:
         ConfigError: as `load_recipe`, with the field's path in place of a line.
     """
     from hizala import config, pipelines
+    from hizala.config.text import dump
 
     pipelines.register()
-    return config.loads(config.dump(values), file="recipe")
+    return config.loads(dump(values), file="recipe")
 
 
 def run(source: str | Path | Recipe, overrides: Sequence[str] = (), *, report: bool = True) -> Result:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
-from hizala.pipelines.material import Batches, prompt_key, split, with_unique_ids
+from hizala.engines.data import GroupSource
+from hizala.pipelines.material import Batches, prompt_key, split, with_unique_ids, without_idle_pairs
 from hizala.records import Group, Message, Response
 
 
@@ -60,3 +63,13 @@ def test_steps_of_an_epoch_are_rounded_and_never_none() -> None:
 def test_repeated_ids_are_made_unique() -> None:
     data = [*groups(["a", "b"]), *groups(["c"])]
     assert [g.id for g in with_unique_ids(data)] == ["0", "1", "0#2"]
+
+
+def test_pairs_with_identical_sides_are_left_out_and_named() -> None:
+    chosen, worse = Response((Message("assistant", "a"),), rank=0), Response((Message("assistant", "b"),), rank=1)
+    prompt = (Message("user", "q"),)
+    pairs = [Group(prompt, (chosen, worse), id="good"), Group(prompt, (chosen, replace(chosen, rank=1)), id="idle")]
+    source = GroupSource.from_groups(pairs, shape="pair")
+    kept, findings = without_idle_pairs(pairs, source)
+    assert [group.id for group in kept] == ["good"]
+    assert [(finding.kind, finding.where, finding.count) for finding in findings] == [("identical-sides", "idle", 1)]

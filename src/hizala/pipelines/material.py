@@ -118,11 +118,11 @@ def prepare(
     Raises:
         DataError: nothing is left to train on.
     """
-    groups = with_unique_ids(source)
+    groups, findings = without_idle_pairs(with_unique_ids(source), source)
     training, held_out = split(groups, holdout, max_holdout, seed)
     encoded = template.encode_all(training, max_length=max_length)
     kept = template.encode_all(held_out, max_length=max_length)
-    findings = [*source.findings, *encoded.findings, *kept.findings]
+    findings += [*encoded.findings, *kept.findings]
     cut = encoded.counts.get("truncated", 0) + kept.counts.get("truncated", 0)
     if cut:
         findings.append(Finding("truncated", "warning", f"responses cut at max_length {max_length}", count=cut))
@@ -136,6 +136,22 @@ def prepare(
     for group in (*encoded.tokens, *kept.tokens):
         total.update(repr((list(group.prompt), [(list(r.ids), list(r.mask)) for r in group.responses])).encode())
     return Material(encoded.tokens, kept.tokens, total.hexdigest(), findings, source)
+
+
+def without_idle_pairs(groups: list[Group], source: data.GroupSource) -> tuple[list[Group], list[Finding]]:
+    """Leave out pairs whose two sides are the same: they prefer nothing. What was left out is a finding."""
+    findings = list(source.findings)
+    if source.shape != "pair":
+        return groups, findings
+    useful = [group for group in groups if group.responses[0].messages != group.responses[1].messages]
+    if len(useful) == len(groups):
+        return groups, findings
+    idle = [group for group in groups if group.responses[0].messages == group.responses[1].messages]
+    names = ", ".join(group.id for group in idle[:5])
+    findings.append(
+        Finding("identical-sides", "warning", "pairs whose chosen and rejected are the same", names, len(idle))
+    )
+    return useful, findings
 
 
 def with_unique_ids(groups: Iterable[Group]) -> list[Group]:

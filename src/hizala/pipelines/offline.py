@@ -5,8 +5,9 @@ from __future__ import annotations
 import random
 import shutil
 import signal
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -28,6 +29,7 @@ from hizala.pipelines.material import Batches, Material, load_template, open_sou
 from hizala.pipelines.progress import Bar, say, working
 from hizala.pipelines.rundir import model_digest, write_json
 from hizala.pipelines.settings import TrainSettings, loss_weight_field
+from hizala.records import Finding
 from hizala.registry import losses
 
 Columns = Mapping[str, Mapping[str, np.ndarray]]
@@ -129,7 +131,18 @@ def _material(context: StageContext, settings: TrainSettings, row: Algorithm, te
             files=[report],
         )  # fmt: skip
         say(f"  data: {len(material.train)} groups to train on, {len(material.held_out)} held out, from {source.name}")
+        for finding in _summed(material.findings):
+            say(f"  {finding.severity}: {finding.count} × {finding.message} (first: {finding.where or source.name})")
     return material
+
+
+def _summed(findings: Sequence[Finding]) -> list[Finding]:
+    """One finding a kind, with the first message and place and the sum of the counts."""
+    kinds: dict[str, Finding] = {}
+    for finding in findings:
+        first = kinds.get(finding.kind, replace(finding, count=0))
+        kinds[finding.kind] = replace(first, count=first.count + finding.count)
+    return list(kinds.values())
 
 
 def _data_report(context: StageContext, settings: TrainSettings, template: ChatTemplate, source: Any) -> Path:

@@ -19,14 +19,16 @@ def check_directory(ref: Path) -> None:
     Args:
         ref: a model directory, or one of adapters (whose base is found when it is loaded).
     Raises:
-        ModelError: config or weights are missing or damaged, or names and shapes do not fit the config.
+        ModelError: config or weights are missing or damaged, or names and shapes do not fit the config; for an
+            architecture that is not our own, transformers does not know it either.
     """
     if (ref / "adapter_config.json").is_file() and not (ref / "config.json").is_file():
         return
     try:
         arch = parse(read_config(ref), where=str(ref / "config.json"))
     except NotNative:
-        return  # transformers has its own checks
+        _check_foreign(ref)
+        return
     with torch.device("meta"):
         wanted = {name: tuple(p.shape) for name, p in Decoder(arch).named_parameters()}
     stored: dict[str, tuple[int, ...]] = {}
@@ -42,3 +44,14 @@ def check_directory(ref: Path) -> None:
         if stored[name] != shape:
             found = stored[name]
             raise ModelError(f"'{name}' is {found}, config.json asks for {shape}", where=str(ref), fix=weights.AGAIN)
+
+
+def _check_foreign(ref: Path) -> None:
+    from transformers import AutoConfig
+
+    try:
+        AutoConfig.from_pretrained(ref, local_files_only=True)
+    except (ValueError, KeyError, OSError) as error:
+        reason = str(error).split("\n")[0]
+        raise ModelError(f"transformers cannot read this model: {reason}", where=str(ref / "config.json")) from error
+    weights.files(ref)
