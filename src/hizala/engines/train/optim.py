@@ -56,11 +56,11 @@ def gradients(parameters: Iterable[nn.Parameter]) -> list[Tensor]:
     return [local(p.grad) for p in parameters if p.grad is not None]
 
 
-def squared_norm(grads: list[Tensor]) -> Tensor:
+def squared_norm(grads: list[Tensor], device: torch.device | str = "cpu") -> Tensor:
     """() float64: sum of squares of this process's gradients, to about 1e-7 relative in float32."""
     pieces = [piece for grad in grads if grad.numel() for piece in _pieces(grad)]
     if not pieces:
-        return torch.zeros((), dtype=torch.float64)
+        return torch.zeros((), dtype=torch.float64, device=device)
     return torch.stack(torch._foreach_norm(pieces)).double().square().sum()
 
 

@@ -89,7 +89,7 @@ class Engine:
         self.optimizer.zero_grad(set_to_none=True)
         tally = self.accumulate(groups, objective, columns)
         gradients = optim.gradients(self._parameters)
-        tally.add("squared_norm", optim.squared_norm(gradients), count=1)
+        tally.add("squared_norm", optim.squared_norm(gradients, self.device), count=1)
         sums, counts = tally.read(self.world)
         norm = math.sqrt(sums.pop("squared_norm"))
         metrics = {name: value / (counts[name] or 1.0) for name, value in sums.items()}
