@@ -159,7 +159,9 @@ class _Seen:
         if self.near is not None:
             self.near.add(group, line)
         texts = [response.text for response in group.responses]
-        self.languages[language.guess("\n".join([group.prompt[-1].content[:600], *(t[:600] for t in texts)]))] += 1
+        seen = 600 // (1 + len(texts))
+        start = "\n".join([group.prompt[-1].content[:seen], *(text[:seen] for text in texts)])
+        self.languages[language.guess(start)] += 1
         if any(not text.strip() for text in texts):
             self.note("empty-response", line)
         roles = [m.role for m in group.prompt]

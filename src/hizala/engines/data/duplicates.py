@@ -24,11 +24,8 @@ _EXAMPLES = 10
 
 
 def _hash(parts: Iterable[str]) -> int:
-    digest = blake2b(digest_size=8)
-    for part in parts:
-        digest.update(part.encode("utf-8", "surrogatepass"))
-        digest.update(b"\x00")
-    return int.from_bytes(digest.digest(), "little")
+    joined = "\x00".join(parts).encode("utf-8", "surrogatepass")
+    return int.from_bytes(blake2b(joined, digest_size=8).digest(), "little")
 
 
 class ExactDuplicates:

@@ -16,29 +16,32 @@ when your can said there an which she how their if will do does who why where he
 should yes
 """
 _TURKISH, _ENGLISH = frozenset(_TURKISH_WORDS.split()), frozenset(_ENGLISH_WORDS.split())
-_TURKISH_ONLY = re.compile("[ğĞıİşŞ]")
-_OTHER_LATIN = re.compile("[ñßæøåłżźćęąőűřěãõêèàùœșțđžčšћ]", re.IGNORECASE)
-_SEEN = 2000
+_TURKISH_LETTERS = "ğışĞİŞ"
+_OTHER_LATIN = re.compile("[ñßæøåłżźćęąőűřěãõêèàùœșțđžčšћ]")
+# Letters beyond Latin: Greek to Georgian and on, the punctuation blocks left out.
+_NOT_LATIN = re.compile("[\u0370-\u1dff\u2c00-\ud7ff]")
+_SEEN = 600
 _LEAST_WORDS = 2
 
 
 def fold(text: str) -> str:
-    """Lower case by Turkish rules where a Turkish capital shows, by general rules otherwise."""
+    """Lower case; the dotted capital becomes a plain i, so that Turkish capitals meet their words."""
     return text.replace("İ", "i").lower()
 
 
 def guess(text: str) -> str:
     """`tr`, `en`, `other`, or `unknown` where there are too few words to tell (numbers, code, names)."""
-    words = _WORD.findall(fold(text[:_SEEN]))
+    text = text[:_SEEN]
+    folded = fold(text)
+    words = _WORD.findall(folded)
+    letters = sum(map(text.count, _TURKISH_LETTERS))
     if len(words) < _LEAST_WORDS:
-        return "tr" if any(_TURKISH_ONLY.search(w) or w in _TURKISH for w in words) else "unknown"
-    latin = sum(w[0] < "ɐ" for w in words)
-    if latin < len(words) / 2:
+        return "tr" if letters or any(word in _TURKISH for word in words) else "unknown"
+    if len(_NOT_LATIN.findall(text)) > len(folded) / 4:
         return "other"
-    turkish = sum(w in _TURKISH for w in words) + 0.7 * sum(bool(_TURKISH_ONLY.search(w)) for w in words)
-    turkish += 0.3 * sum(any(c in "öüç" for c in w) for w in words)
-    english = float(sum(w in _ENGLISH for w in words))
-    foreign = 0.7 * sum(bool(_OTHER_LATIN.search(w)) for w in words)
+    turkish = len([w for w in words if w in _TURKISH]) + 0.5 * letters + 0.2 * sum(map(folded.count, "öüç"))
+    english = len([w for w in words if w in _ENGLISH])
+    foreign = 0.5 * len(_OTHER_LATIN.findall(folded)) if not text.isascii() else 0.0
     best = max(turkish, english, foreign)
     if best < 0.04 * len(words):
         return "other" if len(words) >= 8 else "unknown"
