@@ -297,7 +297,7 @@ def whisker_row(marks: Sequence[Mark], bounds: tuple[float, float], reference: f
         if not _drawable(mark.value):
             continue
         inner = ""
-        if _drawable(mark.low) and _drawable(mark.high):
+        if _drawable(mark.low) and _drawable(mark.high) and mark.low < mark.high:
             low, high = _percent(mark.low, bounds), _percent(mark.high, bounds)
             inner = f'<line class="whisker" x1="{low}" x2="{high}" y1="{y}" y2="{y}"/>'
         inner += f'<circle class="dot" cx="{_percent(mark.value, bounds)}" cy="{y}" r="4"/>'

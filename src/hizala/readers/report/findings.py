@@ -12,7 +12,7 @@ import math
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from hizala.readers.report.values import figure, number
+from hizala.readers.report.values import figure, number, word
 from hizala.readers.report.views import DataView, Figure, LengthRow, Note
 
 _FACTS = ("counts", "duplicates", "truncation", "labels", "length_bias")
@@ -39,11 +39,11 @@ def data_view(value: object) -> DataView:
                     lengths.append(_length(str(side), row))
                     tables.extend(_histogram(str(side), row))
         elif isinstance(item, Mapping) and name not in _FACTS:
-            numbers = tuple((str(k), number(v)) for k, v in item.items() if math.isfinite(number(v)))
+            numbers = tuple((word(k), number(v)) for k, v in item.items() if math.isfinite(number(v)))
             if numbers:
-                tables.append((str(name), numbers))
+                tables.append((word(name), numbers))
         elif name not in _SILENT:
-            facts.extend(_facts(str(name), item))
+            facts.extend(_facts(word(name), item))
     return DataView(tuple(notes), tuple(facts), tuple(lengths), tuple(tables))
 
 
@@ -55,7 +55,7 @@ def _facts(name: str, value: object, depth: int = 0) -> Iterator[Fact]:
             yield name, found
         elif depth < 3:
             for key, item in value.items():
-                yield from _facts(f"{name}.{key}", item, depth + 1)
+                yield from _facts(f"{name}.{word(key)}", item, depth + 1)
     elif isinstance(value, bool):
         yield name, "true" if value else "false"
     elif isinstance(value, int | float):
@@ -69,17 +69,17 @@ def _notes(rows: list[Any]) -> Iterator[Note]:
         if isinstance(row, Mapping) and "message" in row:
             count = number(row.get("count", 1))
             yield Note(
-                str(row.get("severity") or "info"),
-                str(row.get("kind") or ""),
-                str(row.get("message") or ""),
-                str(row.get("where") or ""),
+                word(row.get("severity")) or "info",
+                word(row.get("kind")),
+                word(row.get("message"), 2_000),
+                word(row.get("where"), 600),
                 int(count) if math.isfinite(count) else 1,
             )
 
 
 def _length(side: str, row: Mapping[str, Any]) -> LengthRow:
     n, mean, median, p95, largest = (number(row.get(key)) for key in ("n", "mean", "median", "p95", "largest"))
-    return LengthRow(side, str(row.get("unit") or ""), n, mean, median, p95, largest)
+    return LengthRow(word(side), word(row.get("unit")), n, mean, median, p95, largest)
 
 
 def _histogram(side: str, row: Mapping[str, Any]) -> Iterator[tuple[str, tuple[tuple[str, float], ...]]]:
@@ -97,4 +97,4 @@ def _histogram(side: str, row: Mapping[str, Any]) -> Iterator[tuple[str, tuple[t
     while bars and not bars[0][1]:
         bars.pop(0)
     if bars:
-        yield f"lengths.{side}", tuple(bars)
+        yield f"lengths.{word(side)}", tuple(bars)

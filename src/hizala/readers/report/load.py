@@ -33,7 +33,7 @@ import yaml
 from hizala import ledger
 from hizala.errors import HizalaError, RunError
 from hizala.readers.report.findings import data_view
-from hizala.readers.report.values import figure, number
+from hizala.readers.report.values import figure, number, word
 from hizala.readers.report.views import (
     Answer,
     Figure,
@@ -68,9 +68,9 @@ def load(run_dir: Path) -> RunView:
     stages = _stages(reader, plan, held)
     started, ended = _times(run_dir)
     return RunView(
-        name=str(plan.get("name") or run_dir.resolve().name),
-        model=str(plan.get("model", "")),
-        seed=str(plan.get("seed", "")),
+        name=word(plan.get("name")) or run_dir.resolve().name,
+        model=word(plan.get("model")),
+        seed=word(plan.get("seed")),
         status=_overall(stages),
         stages=stages,
         ledger=_ledger(run_dir),
@@ -185,15 +185,15 @@ def _planned(plan: Mapping[str, Any]) -> list[tuple[str, str, Mapping[str, Any]]
         if isinstance(row, Mapping) and row:
             kind = next(iter(row))
             config = row[kind] if isinstance(row[kind], Mapping) else {}
-            planned.append((str(kind), str(config.get("name") or kind), config))
+            planned.append((word(kind), word(config.get("name") or kind), config))
         else:
-            planned.append((str(row), str(row), {}))
+            planned.append((word(row), word(row), {}))
     return planned
 
 
 def _stage(reader: _Reader, number_: int, place: Path, kind: str, planned: Mapping[str, Any], held: bool) -> StageView:
     state, done = reader.mapping(place / "state.json"), reader.mapping(place / "done.json")
-    status = "done" if done else str(state.get("status") or "running")
+    status = "done" if done else word(state.get("status")) or "running"
     if status == "running" and not held:
         status = "interrupted"
     outputs = done.get("outputs")
@@ -205,13 +205,13 @@ def _stage(reader: _Reader, number_: int, place: Path, kind: str, planned: Mappi
     return StageView(
         number_,
         place.name.partition("-")[2],
-        str(state.get("kind") or kind or place.name.partition("-")[2]),
+        word(state.get("kind")) or kind or place.name.partition("-")[2],
         status,
-        reason=str(state.get("reason") or "") if status != "done" else "",
+        reason=word(state.get("reason"), 2_000) if status != "done" else "",
         seconds=seconds if math.isfinite(seconds) else None,
         config=reader.mapping(place / "config.json") or planned,
-        model=str(model.get("name") or ""),
-        parent=str(model.get("parent") or ""),
+        model=word(model.get("name")),
+        parent=word(model.get("parent")),
         data=data_view(findings) if findings else None,
         train=train,
         held_out=held_out,
@@ -235,14 +235,15 @@ def _metrics(
         for name, value in row.items():
             if name in ("step", "split"):
                 continue
+            key = word(name)
             # A number that is not finite may stand as null or as text ("NaN") in strict JSON.
             read = figure(value) or (Figure(math.nan) if value is None or isinstance(value, str) else None)
             if read is None:
                 continue
             if evaluated:
-                held_out.setdefault(name, {})[step] = read
+                held_out.setdefault(key, {})[step] = read
             else:
-                train.setdefault(name, {})[step] = read.value
+                train.setdefault(key, {})[step] = read.value
     return (
         {name: tuple(sorted(points.items())) for name, points in train.items()},
         {name: tuple(sorted(points.items(), key=lambda item: item[0])) for name, points in held_out.items()},
@@ -254,7 +255,7 @@ def _results(value: Mapping[str, Any]) -> Results | None:
     if not isinstance(models, Mapping):
         return None
     tables = {
-        str(model): {str(name): read for name, given in metrics.items() if (read := figure(given)) is not None}
+        word(model): {word(name): read for name, given in metrics.items() if (read := figure(given)) is not None}
         for model, metrics in models.items()
         if isinstance(metrics, Mapping)
     }
@@ -263,7 +264,7 @@ def _results(value: Mapping[str, Any]) -> Results | None:
     for row in rows if isinstance(rows, list) else ():
         read = figure(row) if isinstance(row, Mapping) else None
         if read is not None:
-            paired.append(Paired(str(row.get("a")), str(row.get("b")), str(row.get("metric")), read))
+            paired.append(Paired(word(row.get("a")), word(row.get("b")), word(row.get("metric")), read))
     return Results(tables, tuple(paired))
 
 
@@ -275,20 +276,20 @@ def _samples(rows: Iterable[Mapping[str, Any]]) -> Iterator[SampleRow]:
             entry = answer if isinstance(answer, Mapping) else {"text": answer}
             score = number(entry.get("score"))
             others = entry.get("others")
-            answers[str(model)] = Answer(
-                str(entry.get("text") or ""),
+            answers[word(model)] = Answer(
+                word(entry.get("text"), MAX_TEXT),
                 None if math.isnan(score) else score,
-                str(entry.get("reason") or ""),
+                word(entry.get("reason"), 2_000),
                 entry.get("truncated") is True,
                 len(others) if isinstance(others, list) else 0,
             )
         gold = row.get("gold")
         facts = gold.items() if isinstance(gold, Mapping) else ()
         yield SampleRow(
-            str(row.get("prompt") or ""),
-            str(row.get("task") or ""),
-            str(row.get("lang") or ""),
-            tuple((str(k), v if isinstance(v, str) else json.dumps(v, ensure_ascii=False)) for k, v in facts),
+            word(row.get("prompt"), MAX_TEXT),
+            word(row.get("task")),
+            word(row.get("lang")),
+            tuple((word(k), v if isinstance(v, str) else json.dumps(v, ensure_ascii=False)) for k, v in facts),
             answers,
         )
 

@@ -1,4 +1,4 @@
-"""Numbers and estimates out of JSON, whatever stands there."""
+"""Words, numbers and estimates out of JSON, whatever stands there."""
 
 from __future__ import annotations
 
@@ -37,3 +37,11 @@ def figure(value: object) -> Figure | None:
     if isinstance(value, int | float) and not isinstance(value, bool):
         return Figure(number(value))
     return None
+
+
+def word(value: object, most: int = 200) -> str:
+    """A name or a message as text, "" for null; cut with a sign where it is longer than any real one."""
+    if value is None:
+        return ""
+    text = value if isinstance(value, str) else str(value)
+    return text if len(text) <= most else text[:most] + "…"
