@@ -27,12 +27,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """What a run left: its directory, models by name, the last evaluation's figures, and the report."""
+    """What a run left: its directory, models by name, the last evaluation's figures, and the report.
+
+    `first` is False in all but one of several processes.
+    """
 
     path: Path
     models: Mapping[str, Path]
     results: Mapping[str, Any] | None
     report: Path | None
+    first: bool = True
 
 
 def load_recipe(path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
@@ -84,4 +88,4 @@ def run(source: str | Path | Recipe, overrides: Sequence[str] = (), *, report: b
         from hizala.readers.report import write
 
         page = write(done.path)
-    return Result(done.path, done.models, done.results, page)
+    return Result(done.path, done.models, done.results, page, done.first)

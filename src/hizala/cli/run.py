@@ -53,7 +53,8 @@ def run(args: argparse.Namespace) -> int:
     import hizala
 
     result = hizala.run(args.recipe, overrides, report=not args.no_report)
-    print(f"run: {result.path}")
+    if result.first:
+        print(f"run: {result.path}")
     if result.report is not None:
         print(f"report: {result.report}")
     return 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from collections.abc import Iterator, Mapping
@@ -13,6 +14,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 console = Console(stderr=True, highlight=False, soft_wrap=True)
 _QUIET_SECONDS = 15.0
+_FIRST = os.environ.get("RANK", "0") == "0"  # of several processes one speaks
 
 
 class Bar:
@@ -29,7 +31,7 @@ class Bar:
         self._started = self._spoke = time.monotonic()
         self._first = done
         self._live: Progress | None = None
-        if console.is_terminal:
+        if console.is_terminal and _FIRST:
             self._live = Progress(
                 TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(),
                 TextColumn("left"), TimeRemainingColumn(), TextColumn("{task.fields[note]}"), console=console,
@@ -59,6 +61,8 @@ class Bar:
             self._say(note)
 
     def _say(self, note: str) -> None:
+        if not _FIRST:
+            return
         now = time.monotonic()
         self._spoke = now
         spent = now - self._started
@@ -70,7 +74,8 @@ class Bar:
 
 def say(text: str) -> None:
     """One line for the person watching."""
-    console.print(text)
+    if _FIRST:
+        console.print(text, markup=False)
 
 
 @contextmanager
