@@ -17,6 +17,8 @@ def nll(policy: SeqLogps) -> Terms:
     Returns:
         Terms: loss (N,), nats a token, unit "token"; metric `nll` (N,).
     Source: Ouyang et al. 2022, arXiv:2203.02155, sec. 3.5.
+    Differs: implementations that average within each micro-batch first weigh tokens by the luck of the cut; here, as
+        in TRL 1.16, every counted token of the whole batch weighs the same (or every response, by reduction).
     """
     return Terms(-policy.tokens, "token", {"nll": -policy.tokens.detach()}, policy.segments)
 
@@ -38,6 +40,7 @@ def chosen_nll(policy: Pairs) -> Terms:
         Terms: loss (N,), nats a token of the N chosen tokens, unit "chosen_token"; metric `nll` (N,).
     Source: Pang et al. 2024, arXiv:2404.19733, eq. 1: there each response is divided by its own length;
         choose reduction "response" for that.
+    Differs: TRL 1.16 ("sft" among its DPO losses) averages tokens within each micro-batch; here over the whole batch.
     """
     tokens = policy.chosen.tokens
     return Terms(-tokens, "chosen_token", {"nll": -tokens.detach()}, policy.chosen.segments)

@@ -33,7 +33,8 @@ def dpo(
     Raises:
         ConfigError: a bound above is violated (when the recipe loads, not here).
     Source: Rafailov et al. 2023, arXiv:2305.18290, eq. 7; smoothing from Mitchell 2023, cDPO note, eq. 3.
-    Differs: TRL 1.16 ignores label_smoothing for its "sigmoid" loss.
+    Differs: TRL 1.16 ignores label_smoothing for its "sigmoid" loss; its "robust" loss is another one (the unbiased
+        estimate of Chowdhury et al. 2024). Metric `margin` is what TRL logs as rewards/margins (beta times nats).
     """
     chosen = policy.chosen.total - reference.chosen.total.detach()
     rejected = policy.rejected.total - reference.rejected.total.detach()
