@@ -68,7 +68,8 @@ def render(state: dict[str, Any]) -> None:
 
 def _scores(console: Console, stage: dict[str, Any]) -> None:
     models = stage["models"]
-    names = list(dict.fromkeys(metric for figures in models.values() for metric in figures))
+    known = dict.fromkeys(metric for figures in models.values() for metric in figures)
+    names = sorted(known, key=lambda name: not name.endswith("/total"))
     table = Table(title=f"{stage['name']} (95 % intervals)", title_justify="left")
     for column in ("metric", *models):
         table.add_column(column)
@@ -79,7 +80,7 @@ def _scores(console: Console, stage: dict[str, Any]) -> None:
         paired = Table(title="paired differences", title_justify="left")
         for column in ("from", "to", "metric", "difference"):
             paired.add_column(column)
-        for row in stage["paired"]:
+        for row in sorted(stage["paired"], key=lambda row: not row["metric"].endswith("/total")):
             paired.add_row(row["a"], row["b"], row["metric"], _estimate(row, signed=True))
         console.print(paired)
 
