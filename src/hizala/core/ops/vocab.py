@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-# Elements of one (tokens, vocabulary) block. 4 Mi is 16 MiB in float32: large enough for a matrix product at full
+# Elements of one (tokens, vocabulary) block. 2 Mi is 8 MiB in float32: large enough for a matrix product at full
 # speed, small enough to stay in a last-level cache.
-BLOCK = 1 << 22
+BLOCK = 1 << 21
 # Up to this many elements the probabilities are kept for the backward pass instead of being computed twice.
 KEEP = 1 << 23
 
