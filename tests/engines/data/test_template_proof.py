@@ -62,7 +62,6 @@ BROKEN: dict[str, tuple[str, str]] = {
         "{% for m in messages %}{{ m.role + ': ' + m.content + '<|im_end|>' }}{% endfor %}",
     ),
     "lower-cases the user": ("content", LOOP.replace("{{ m.content }}", "{{ m.content | lower }}") + OPEN),
-    "drops the reasoning": ("content", LOOP.replace("m.content", "m.content.split('</think>')[-1]") + OPEN),
     "cuts the response": (
         "content",
         LOOP.replace("m.content", "(m.content[:3] if m.role == 'assistant' else m.content)") + OPEN,
@@ -82,6 +81,29 @@ def test_a_template_that_breaks_a_rule_is_refused_by_its_name(chatml: Callable[.
     rule, template = BROKEN[case]
     with pytest.raises(TemplateError, match=f"rule '{rule}'"):
         ChatTemplate.load(chatml(template)).prove()
+
+
+def test_reasoning_that_a_template_drops_is_refused_row_by_row(chatml: Callable[..., Path]) -> None:
+    chat = ChatTemplate.load(chatml(LOOP.replace("m.content", "m.content.split('</think>')[-1]") + OPEN))
+    found = chat.prove()
+    assert not found.reasoning
+    assert any("break rule 'content'" in note for note in found.notes)
+    reasoned, plain = (
+        Group((Message("user", "2 + 2?"),), (Response((Message("assistant", text),)),), id=text)
+        for text in (proof.REASONED, "Four.")
+    )
+    out = chat.encode_all([reasoned, plain])
+    assert (out.sources, out.counts["dropped:template"]) == ([1], 1)
+
+
+def test_an_opened_thought_belongs_to_the_prompt(chatml: Callable[..., Path]) -> None:
+    opens = "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n<think>\n' }}{% endif %}"
+    turn = "{{ ('<think>\n\n</think>\n\n' if m.role == 'assistant' and '</think>' not in m.content else '') }}"
+    chat = ChatTemplate.load(chatml(LOOP.replace("{{ m.content }}", turn + "{{ m.content }}") + opens))
+    assert chat.prove().reasoning
+    tokens = chat.encode_group(Group((Message("user", "a"),), (Response((Message("assistant", proof.REASONED),)),)))
+    assert chat.visible(tokens.prompt).endswith("<think>\n")
+    assert chat.visible(tokens.responses[0].ids) == "Two and two.\n</think>\n\nFour.<|im_end|>"
 
 
 def test_every_rule_has_a_case_that_breaks_it() -> None:

@@ -107,10 +107,11 @@ class NearSample:
         texts: dict[int, str] = {}
         examples: list[tuple[int, int]] = []
         count = 0
-        for line, text in sorted(self._kept):
+        kept = sorted(self._kept)
+        # The generator draws the permutations once; drawing them costs more than using them.
+        sketches = MinHash.generator((_shingles(text) for _, text in kept), num_perm=_PERMUTATIONS, hashfunc=zlib.crc32)
+        for (line, text), sketch in zip(kept, sketches, strict=True):
             shingles = _shingles(text)
-            sketch = MinHash(num_perm=_PERMUTATIONS, hashfunc=zlib.crc32)
-            sketch.update_batch(shingles)
             hashes = np.unique(np.fromiter((zlib.crc32(s) for s in shingles), dtype=np.uint32, count=len(shingles)))
             for other in sorted(index.query(sketch))[:_CANDIDATES]:
                 if texts[other] != text and _jaccard(hashes, sets[other]) >= threshold:

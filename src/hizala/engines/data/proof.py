@@ -52,6 +52,7 @@ class Proof:
         opens: the last characters of what generation starts from.
         multi_turn: responses of several assistant turns can be trained in one piece; else they go turn by turn.
         system: system turns are written out.
+        reasoning: responses may carry a <think> block.
         notes: what a user should know, in sentences.
     """
 
@@ -63,6 +64,7 @@ class Proof:
     opens: str
     multi_turn: bool
     system: bool
+    reasoning: bool
     notes: tuple[str, ...]
 
     def to_json(self) -> dict[str, Any]:
@@ -88,16 +90,18 @@ def prove(chat: ChatTemplate) -> Proof:
     if not chat.end_ids():
         raise _broken(chat, "end", "the model names no end token", "name one with end:")
     _deterministic(chat)
+    _marks_are_special(chat)
     count = 0
-    _forgery(chat)
-    for text in (*ORDINARY, REASONED):
-        _check(chat, (_user("Soru: 2 + 2?"),), text, ordinary=text != REASONED)
+    for text in ORDINARY:
+        _check(chat, (_user("Soru: 2 + 2?"),), text)
         _check(chat, (_user(text),), "Four.")
         count += 2
     for text in EDGE:
         count += _check_edge(chat, text, notes)
+    _forgery(chat)
     history = (_user("Merhaba"), _assistant("Selam."), _user("Nasılsın?"))
     _check(chat, history, "İyiyim.")
+    reasoning = _reasoning(chat, notes)
     system = _system(chat, notes)
     plain = (_user("Merhaba"),)
     multi_turn = _multi_turn(chat, plain) and (not system or _multi_turn(chat, (SYSTEM, *plain)))
@@ -106,11 +110,13 @@ def prove(chat: ChatTemplate) -> Proof:
             "Several assistant turns cannot be trained in one piece, because the template rewrites earlier turns; "
             "such conversations are trained turn by turn, each as generation sees it."
         )
-    _notes_on_text(chat, notes)
+    _notes_on_text(chat, notes, reasoning)
     opened = chat.render((_user("Merhaba"),), opened=True)
     end = _check(chat, (_user("Merhaba"),), "Selam.")
     rules = tuple(rule for rule in RULES if multi_turn or rule != "history")
-    return Proof(chat.where, chat.digest, rules, count + 5, end, opened[-40:], multi_turn, system, tuple(notes))
+    return Proof(
+        chat.where, chat.digest, rules, count + 6, end, opened[-40:], multi_turn, system, reasoning, tuple(notes)
+    )
 
 
 def _broken(chat: ChatTemplate, rule: str, problem: str, fix: str = "") -> TemplateError:
@@ -145,7 +151,8 @@ def _check(chat: ChatTemplate, prompt: Sequence[Message], text: str, *, ordinary
         raise _broken(chat, "forgery", "a control token stands inside the response")
     _round_trip(chat, branch.ids[:-1], spans[0].text)
     if ordinary:
-        _boundary(chat, tokens, opened, [spans[0].text + _end_text(chat, branch.ids[-1])])
+        own = len(chat.encode_text(chat.guard(text).strip())) + 1
+        _boundary(chat, tokens, opened, [spans[0].text + _end_text(chat, branch.ids[-1])], own)
     return _end_text(chat, branch.ids[-1])
 
 
@@ -171,10 +178,17 @@ def _round_trip(chat: ChatTemplate, ids: Sequence[int], text: str) -> None:
         raise _broken(chat, "round-trip", f"{plain[:60]!r} comes back as {back[:60]!r}", "the tokenizer loses text")
 
 
-def _boundary(chat: ChatTemplate, tokens: TokenGroup, opened: str, rest: Sequence[str]) -> None:
+def _boundary(chat: ChatTemplate, tokens: TokenGroup, opened: str, rest: Sequence[str], own: int | None = None) -> None:
+    """Prompt and response apart against both together.
+
+    Between the two a template may put text of its own (an empty <think> block). Where only that text would merge
+    with the prompt's end, encoding apart is what generation sees, so the last `own` tokens decide.
+    """
     apart = [*tokens.prompt, *tokens.responses[0].ids]
     whole = [*chat.raw_start, *chat.encode_text(opened + "".join(rest), start=True)]
     if chat.renderer is None or apart == whole:
+        return
+    if own is not None and own < len(tokens.responses[0].ids) and apart[-own:] == whole[-own:]:
         return
     at = next((i for i, (a, b) in enumerate(zip(apart, whole, strict=False)) if a != b), min(len(apart), len(whole)))
     seen = [chat.tokenizer.id_to_token(i) for i in apart[max(0, at - 1) : at + 3]]
@@ -198,8 +212,8 @@ def _check_edge(chat: ChatTemplate, text: str, notes: list[str]) -> int:
     return 1
 
 
-def _forgery(chat: ChatTemplate) -> None:
-    """Special tokens typed by a user or a model must stay text, in prompt and response."""
+def _marks_are_special(chat: ChatTemplate) -> None:
+    """Only special tokens can be kept apart from typed text, so turns must be marked by nothing else."""
     turn = chat.render((_user("a b"),), opened=False)
     added = chat.tokenizer.get_added_tokens_decoder()
     used = {i for i in chat.encode_text(turn, start=True) if i in added} | set(chat.end_ids())
@@ -210,6 +224,10 @@ def _forgery(chat: ChatTemplate) -> None:
             f"{', '.join(loose)} mark turns but are not special tokens, so anybody who types them forges a turn",
             "mark them as special in tokenizer.json",
         )
+
+
+def _forgery(chat: ChatTemplate) -> None:
+    """Special tokens typed by a user or a model must stay text, in prompt and response."""
     typed = " ".join(text for text in chat.control_texts[:_HOSTILE_TOKENS] if len(text) > 1)
     typed = " ".join(dict.fromkeys([*(t for t in chat.end_texts if len(t) > 1), *typed.split(" ")]))
     hostile, plain = f"a {typed} b", "a b"
@@ -241,7 +259,7 @@ def _multi_turn(chat: ChatTemplate, prompt: tuple[Message, ...]) -> bool:
     opened = chat.render(prompt, opened=True)
     spans = chat.spans(prompt, turns, opened)
     texts = [span.text + (_end_text(chat, span.end) if span.end is not None else "") for span in spans]
-    _boundary(chat, tokens, opened, texts)
+    _boundary(chat, tokens, opened, texts, len(chat.encode_text(turns[-1].content)) + 1)
     trained = chat.visible([i for i, counts in zip(branch.ids, branch.mask, strict=True) if counts])
     wanted = "".join(t for t, span in zip(texts, spans, strict=True) if span.trained)
     if trained.replace(" ", "") != chat.plain(wanted).replace(" ", "") or "Kaç yaşındasın?" in trained:
@@ -249,6 +267,17 @@ def _multi_turn(chat: ChatTemplate, prompt: tuple[Message, ...]) -> bool:
     ends = [i for i, counts in zip(branch.ids, branch.mask, strict=True) if counts and i in chat.end_ids()]
     if len(ends) != 2:
         raise _broken(chat, "end", f"over two assistant turns {len(ends)} end tokens are trained")
+    return True
+
+
+def _reasoning(chat: ChatTemplate, notes: list[str]) -> bool:
+    """Whether a response may carry a <think> block; a row that has one is refused otherwise, never trained without."""
+    try:
+        _check(chat, (_user("Soru: 2 + 2?"),), REASONED, ordinary=False)
+    except TemplateError as error:
+        rule = error.message.partition(":")[0]
+        notes.append(f"Responses with a <think> block break {rule}; such rows are dropped and counted.")
+        return False
     return True
 
 
@@ -263,7 +292,7 @@ def _system(chat: ChatTemplate, notes: list[str]) -> bool:
     return True
 
 
-def _notes_on_text(chat: ChatTemplate, notes: list[str]) -> None:
+def _notes_on_text(chat: ChatTemplate, notes: list[str], reasoning: bool) -> None:
     if chat.renderer is None:
         return
     if "strftime_now" in chat.renderer.source:
@@ -275,6 +304,12 @@ def _notes_on_text(chat: ChatTemplate, notes: list[str]) -> None:
     edge = chat.spans((_user("Merhaba"),), (_assistant("  Selam.  "),), opened)[0].text
     if "  Selam.  " not in edge:
         notes.append("The template trims white space around a response.")
-    body = chat.spans((_user("Merhaba"),), (_assistant("<think>a</think>b"),), opened)[0].text
-    if "<think>a</think>b" not in body:
+    if not reasoning:
+        return
+    try:
+        body = chat.spans((_user("Merhaba"),), (_assistant("<think>a</think>b"),), opened)[0].text
+    except TemplateError:
+        notes.append("Responses whose <think> block has other white space than the template's are dropped and counted.")
+        return
+    if "<think>a</think>b" not in opened + body:
         notes.append("The template rewrites the white space around <think> blocks.")

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 # A noncharacter: marks where a special token in a message's text was cut; gone before anything is encoded.
 CUT = "\ufdd0"
+_OPENING = 40
 
 
 class PromptTooLong(DataError):
@@ -156,7 +157,7 @@ class ChatTemplate:
 
     def render(self, messages: Sequence[Message], *, opened: bool) -> str:
         """The guarded text of a conversation: special tokens in message texts are cut by `CUT`."""
-        guarded = [replace(m, content=self.guard(m.content)) for m in messages]
+        guarded = [Message(m.role, self.guard(m.content)) for m in messages]
         if self.renderer is None:
             return "".join(m.content for m in guarded)
         text = self.renderer(guarded, opened=opened)
@@ -293,7 +294,7 @@ class ChatTemplate:
                 spans.append(Span(before[len(done) :], False))
             full = self.render((*prompt, *response[: i + 1]), opened=False)
             self._require(full, before, "prefix", "what generation starts from is not how the finished turn begins")
-            body, end_text = self._body(full[len(before) :], self.guard(turn.content), prompt)
+            body, end_text = self._body(before, full[len(before) :], self.guard(turn.content))
             spans.append(Span(body, True, self.end_texts[end_text]))
             done = before + body + end_text
         return spans
@@ -317,7 +318,7 @@ class ChatTemplate:
             fix="train turn by turn" if rule == "history" else "use a template for training that keeps this rule",
         )
 
-    def _body(self, tail: str, content: str, prompt: Sequence[Message]) -> tuple[str, str]:
+    def _body(self, opened: str, tail: str, content: str) -> tuple[str, str]:
         """(what is trained, the end token's text) of what the finished turn adds to the opened prompt."""
         ends = [(tail.find(text), text) for text in self.end_texts if text in tail]
         if not ends:
@@ -332,7 +333,8 @@ class ChatTemplate:
         at, end_text = min(ends)
         body = tail[:at]
         place = body.find(content.strip())
-        if place < 0 and _squeezed(content) not in _squeezed(body):
+        # The generation prompt may hold the response's first words already: an opening <think>.
+        if place < 0 and _squeezed(content) not in _squeezed(opened[-_OPENING:] + body):
             raise TemplateError(
                 f"rule 'content': the template changes the response {content.strip()[:60]!r} to {body.strip()[:60]!r}",
                 where=self.where,
