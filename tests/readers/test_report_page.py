@@ -396,3 +396,22 @@ def test_the_reader_needs_no_torch_and_no_pipeline() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], check=False, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
+
+
+def test_a_run_on_preferences_alone_leads_with_their_accuracy(run: Path) -> None:
+    path = run / "stages/03-evaluate/results.json"
+    models = {
+        "base": {"preferences/likelihood": {"value": 0.5, "low": 0.45, "high": 0.55, "n": 400}},
+        "dpo": {
+            "preferences/likelihood": {"value": 0.55, "low": 0.5, "high": 0.6, "n": 400},
+            "preferences/accuracy": {"value": 0.652, "low": 0.61, "high": 0.69, "n": 400},
+            "preferences/accuracy.chosen_longer": {"value": 0.7, "low": 0.6, "high": 0.8, "n": 200},
+        },
+    }
+    path.write_text(json.dumps({"models": models, "paired": []}))
+    (run / "stages/03-evaluate/samples.jsonl").write_text("")
+    page = page_of(run)
+    assert "Preference accuracy DPO0.652[0.610, 0.690]" in page.text
+    assert "Accuracy · chosen is longer" in page.text
+    assert "scored no sampled ones; see the held-out preferences below" in page.text
+    assert "No samples were written." in page.text
