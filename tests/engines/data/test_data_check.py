@@ -106,6 +106,29 @@ def test_the_sample_for_near_duplicates_is_bounded_and_the_same_each_time() -> N
     assert max(lines()) > 250
 
 
+def test_near_means_the_jaccard_similarity_of_word_triples() -> None:
+    rng = np.random.default_rng(5)
+    words = [f"w{i}" for i in range(10_000)]
+    texts: list[str] = []
+    expected = 0
+    for _ in range(60):
+        text = list(rng.choice(words, 80))
+        changed = text.copy()
+        for place in rng.choice(80, int(rng.integers(0, 6)), replace=False):
+            changed[place] = "x"
+        triples = [{tuple(t[i : i + 3]) for i in range(78)} for t in (text, changed)]
+        share = len(triples[0] & triples[1]) / len(triples[0] | triples[1])
+        expected += 0.8 <= share < 1
+        texts += [" ".join(text), " ".join(changed)]
+    sample = NearSample(1000)
+    for i, text_ in enumerate(texts):
+        sample.add(Group((Message("user", text_),)), i)
+    found = sample.compare(0.8)
+    assert expected > 10
+    assert (found.sampled, found.count) == (120, expected)
+    assert all(line == earlier + 1 for line, earlier in found.examples)
+
+
 def test_length_bias_is_found(tmp_path: Path) -> None:
     rows = [
         {"prompt": sentence(i), "chosen": sentence(i, 12 + (i % 10 > 1) * 9), "rejected": sentence(i + 500, 15)}
