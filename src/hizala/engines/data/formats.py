@@ -197,7 +197,7 @@ def _convert_kwise(row: Row) -> Parts:
 
 
 def _places(scores: list[float | None], ranks: list[float | None], order: object) -> list[int]:
-    """Places from 0, ties equal: by score where there are scores, else by rank, else by the listed order."""
+    """Places from 0, ties equal: by score (higher is better), else by rank (lower is better), else as listed."""
     by_rank = [rank for rank in ranks if rank is not None]
     if len(by_rank) != len(ranks):
         by_rank = []
@@ -455,11 +455,18 @@ def _seen(sample: Sequence[Row]) -> str:
 
 
 def _advice(sample: Sequence[Row]) -> str:
-    """The two formats with the fewest missing columns, and how to map columns."""
+    """The nearest formats with their missing columns, and how to map columns."""
     keys = {str(key) for row in sample for key in row}
-    near = sorted(FORMATS.values(), key=lambda f: (len(set(f.uses) - keys) / len(f.uses), len(f.uses)))
-    parts = [f"{f.name} needs {f.columns}; missing: {', '.join(c for c in f.uses if c not in keys)}" for f in near[:2]]
+    near = [f for f in FORMATS.values() if set(f.uses) & keys and f.name != "prompts"]
+    near.sort(key=lambda f: len(set(f.uses) - keys) / len(f.uses))
+    shown = near[:2] or [FORMATS[name] for name in ("pair", "prompt-response", "messages")]
+    parts = [f"{f.name} needs {f.columns}" + _missing_columns(f, keys) for f in shown]
     return f"{'; '.join(parts)}. Map columns with columns: {{prompt: YOUR_COLUMN}} (--columns prompt=YOUR_COLUMN)"
+
+
+def _missing_columns(form: Format, keys: set[str]) -> str:
+    missing = [column for column in form.uses if column not in keys]
+    return f" (missing: {', '.join(missing)})" if missing else " (of these types)"
 
 
 def to_group(row: Row, format: str, *, id: str = "") -> Group:

@@ -60,6 +60,7 @@ class Encoded:
     counts: dict[str, int] = field(default_factory=dict)
 
     def count(self, name: str, by: int = 1) -> None:
+        """Add to a count."""
         self.counts[name] = self.counts.get(name, 0) + by
 
 
