@@ -158,6 +158,12 @@ def test_shares_and_differences_follow_their_formulas() -> None:
     assert bias.difference.high - bias.difference.value == pytest.approx(spread, abs=1e-12)
 
 
+def test_one_pair_has_no_interval_and_the_report_stays_json(tmp_path: Path) -> None:
+    plain = report_of(tmp_path, clean(1)).to_json()
+    assert plain["length_bias"]["difference"]["high"] is None
+    assert json.loads(json.dumps(plain, allow_nan=False)) is not None
+
+
 def test_the_histogram_holds_every_length_once() -> None:
     values = [0, 1, 7, 8, 9, 16, 17, 1000]
     lengths = lengths_of(array("I", values), "characters")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import hashlib
 import json
+import socket
 from pathlib import Path
 from typing import Any
 
@@ -171,6 +172,22 @@ def test_content_outranks_the_suffix(tmp_path: Path) -> None:
     assert sources.resolve(written(tmp_path / "c.json", lines(ROWS))).kind == "jsonl"
     assert sources.resolve(written(tmp_path / "d.txt", lines(ROWS))).kind == "jsonl"
     assert sources.resolve(written(tmp_path / "e.dat", "a,b\n1,2\n"), kind="csv").kind == "csv"
+
+
+def test_without_a_network_a_hub_id_fails_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("HF_HUB_OFFLINE", "HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"):
+        monkeypatch.delenv(name, raising=False)
+    asked: list[str] = []
+
+    def lookup(host: str, port: int) -> None:
+        asked.append(host)
+        raise socket.gaierror(-2, "Name or service not known")
+
+    monkeypatch.setattr(socket, "getaddrinfo", lookup)
+    monkeypatch.setenv("HF_ENDPOINT", "https://hub.example:8443")
+    with pytest.raises(DataError, match=r"hub\.example cannot be reached"):
+        next(sources.resolve("veri/cift").rows())
+    assert asked == ["hub.example"]
 
 
 def test_a_hub_id_without_network_is_one_clear_error(monkeypatch: pytest.MonkeyPatch) -> None:

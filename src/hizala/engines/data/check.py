@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from array import array
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -83,7 +84,7 @@ class DataReport:
         plain = {name: getattr(self, name) for name in ("ref", "format", "shape", "digest")}
         plain |= {name: dict(getattr(self, name)) for name in ("counts", "duplicates", "languages", "labels")}
         plain["lengths"] = {name: asdict(value) for name, value in self.lengths.items()}
-        plain["length_bias"] = asdict(self.length_bias) if self.length_bias else None
+        plain["length_bias"] = _finite(asdict(self.length_bias)) if self.length_bias else None
         plain["truncation"] = asdict(self.truncation) if self.truncation else None
         for name in ("broken", "findings"):
             plain[name] = [finding_json(finding) for finding in getattr(self, name)]
@@ -238,7 +239,9 @@ class _Seen:
             digest=source.digest,
             counts=source.counts,
             broken=tuple(source.findings[:_LISTED]),
-            lengths={side: lengths_of(values, unit) for side, values in sorted(self.lengths.items())},
+            lengths={
+                side: lengths_of(values, unit) for side, values in sorted(self.lengths.items(), key=_prompt_first)
+            },
             length_bias=bias,
             duplicates=duplicates,
             truncation=truncation,
@@ -326,6 +329,17 @@ def _cut_findings(cut: Truncation) -> Iterator[Finding]:
 
 def _holds_half(share: Estimate) -> bool:
     return share.low <= 0.5 <= share.high
+
+
+def _finite(value: Any) -> Any:
+    """With None where a bound is infinite (one pair has no interval), which JSON cannot say."""
+    if isinstance(value, dict):
+        return {key: _finite(entry) for key, entry in value.items()}
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _prompt_first(item: tuple[str, object]) -> tuple[bool, str]:
+    return item[0] != "prompt", item[0]
 
 
 def _rows(n: int) -> str:

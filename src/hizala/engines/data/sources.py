@@ -10,13 +10,15 @@ import gzip
 import hashlib
 import io
 import json
+import os
 import re
+import socket
 import zlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
-from urllib.parse import parse_qsl
+from urllib.parse import parse_qsl, urlsplit
 
 from hizala.engines.data import tables
 from hizala.errors import DataError, nearest
@@ -406,8 +408,28 @@ def _array_rows(path: Path) -> Iterator[Row]:
                 return
 
 
+def _reachable(name: str) -> None:
+    """Fail at once where the hub's name does not resolve; the library would try for half a minute.
+
+    Raises:
+        DataError: no network. With a proxy or HF_HUB_OFFLINE=1 (the library's own cache) nothing is looked up.
+    """
+    if any(os.environ.get(key) for key in ("HF_HUB_OFFLINE", "HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy")):
+        return
+    host = urlsplit(os.environ.get("HF_ENDPOINT", "")).hostname or "huggingface.co"
+    try:
+        socket.getaddrinfo(host, 443)
+    except OSError as error:
+        raise DataError(
+            f"there is no such file, and {host} cannot be reached to look for a dataset of that name",
+            where=name,
+            fix="check the path or the network; HF_HUB_OFFLINE=1 reads what the library has cached",
+        ) from error
+
+
 def _hub_rows(name: str, options: Mapping[str, str]) -> Iterator[Row]:
     """Rows of a hub dataset, streamed. The library is loaded only here."""
+    _reachable(name)
     try:
         import datasets
     except ImportError as error:
