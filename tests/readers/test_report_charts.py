@@ -14,10 +14,7 @@ from markupsafe import Markup
 from hizala.readers.report.charts import (
     BOTTOM,
     HEIGHT,
-    LEFT,
-    RIGHT,
     TOP,
-    WIDTH,
     Mark,
     Point,
     Series,
@@ -62,7 +59,9 @@ def test_ticks_are_few_round_and_inside(low: float, span: float, wanted: int) ->
 def test_line_goes_through_its_points() -> None:
     svg = line_chart([Series((Point(0, 0.0), Point(5, 10.0), Point(10, 5.0)), "train")], NONE)
     (line,) = places(svg, "line")
-    assert [x for x, _ in line] == [LEFT, (LEFT + WIDTH - RIGHT) / 2, WIDTH - RIGHT]
+    (axis,) = [e.attrib for e in parsed(svg).iter("line") if e.attrib["class"] == "axis"]
+    left, right = float(axis["x1"]), float(axis["x2"])
+    assert [x for x, _ in line] == [left, (left + right) / 2, right]
     lowest, highest, middle = (y for _, y in line)
     assert TOP <= highest < middle < lowest <= HEIGHT - BOTTOM
     assert middle == pytest.approx((lowest + highest) / 2, abs=0.1)
@@ -156,3 +155,10 @@ def test_whisker_scale_holds_every_value_and_the_reference() -> None:
 def test_axis_numbers_differ_where_their_values_do() -> None:
     assert labels([1.1445, 1.145, 1.1455]) == ["1.1445", "1.145", "1.1455"]
     assert labels([0.0, 0.5, 1.0]) == ["0", "0.5", "1"]
+
+
+def test_long_axis_numbers_get_the_room_they_need() -> None:
+    svg = line_chart([Series((Point(0, 0.69311), Point(1, 0.69314)), "train")], NONE)
+    texts = [e for e in parsed(svg).iter("text") if e.attrib["text-anchor"] == "end" and "." in str(e.text)]
+    assert max(len(str(e.text)) for e in texts) >= 7
+    assert all(float(e.attrib["x"]) >= 5.8 * len(str(e.text)) for e in texts)

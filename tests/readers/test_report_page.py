@@ -193,7 +193,7 @@ def test_a_run_without_anything_but_a_recipe_says_so(tmp_path: Path) -> None:
     page = page_of(run)
     for wanted in (
         "Not started",
-        "No evaluation has finished yet",
+        "No evaluation has finished.",
         "No training metrics",
         "No samples",
         "No data report",
@@ -304,14 +304,14 @@ def test_a_changed_file_is_named(run: Path) -> None:
 def test_verdicts_follow_the_intervals(run: Path) -> None:
     path = run / "stages/03-evaluate/results.json"
     results = json.loads(path.read_text())
-    bounds = {("base", "sft"): (0.1, 0.3), ("sft", "dpo"): (-0.1, 0.1), ("base", "dpo"): (-0.3, -0.1)}
+    bounds = {("base", "sft"): (0.1, 0.3), ("sft", "dpo"): (-0.05, 0.15), ("base", "dpo"): (-0.3, -0.1)}
     for row in results["paired"]:
         row["low"], row["high"] = bounds[row["a"], row["b"]]
         row["value"] = sum(bounds[row["a"], row["b"]]) / 2
     path.write_text(json.dumps(results))
     text = page_of(run).text
     assert "SFT scores above Base by 0.200 [0.100, 0.300]" in text
-    assert "No clear difference between DPO and SFT: +0.000 [−0.100, +0.100]" in text
+    assert "No clear difference between DPO and SFT: +0.050 [−0.050, +0.150]" in text
     assert "DPO scores below Base by 0.200 [0.100, 0.300]" in text
 
 

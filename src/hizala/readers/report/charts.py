@@ -16,7 +16,7 @@ from markupsafe import Markup, escape
 from hizala.readers.report.text import interval, number
 
 WIDTH, HEIGHT = 360.0, 196.0
-LEFT, RIGHT, TOP, BOTTOM = 46.0, 8.0, 10.0, 24.0
+LEFT, RIGHT, TOP, BOTTOM = 40.0, 8.0, 10.0, 24.0  # LEFT grows with the axis numbers
 _MAX_POINTS = 400  # beyond this a line is drawn as the mean of bins within their range
 _SMOOTH_FROM = 48  # a shorter line is drawn as it is
 _STRIPS = 60
@@ -110,13 +110,20 @@ class _Scale:
     y0: float
     y1: float
     whole: bool
+    left: float
+    rows: tuple[tuple[float, str], ...]
 
     @classmethod
     def of(cls, xs: Sequence[float], ys: Sequence[float]) -> _Scale:
-        return cls(*_bounds(xs, 0.0), *_bounds(ys, 0.06), all(x == int(x) for x in xs))
+        y0, y1 = _bounds(ys, 0.06)
+        values = ticks(y0, y1)
+        shown = labels(values)
+        left = max(LEFT, 12.0 + 6.2 * max((len(text) for text in shown), default=0))
+        rows = tuple(zip(values, shown, strict=True))
+        return cls(*_bounds(xs, 0.0), y0, y1, all(x == int(x) for x in xs), left, rows)
 
     def x(self, value: float) -> float:
-        return LEFT + (value - self.x0) / (self.x1 - self.x0) * (WIDTH - LEFT - RIGHT)
+        return self.left + (value - self.x0) / (self.x1 - self.x0) * (WIDTH - self.left - RIGHT)
 
     def y(self, value: float) -> float:
         return HEIGHT - BOTTOM - (value - self.y0) / (self.y1 - self.y0) * (HEIGHT - TOP - BOTTOM)
@@ -141,16 +148,15 @@ def _drawable(value: float | None) -> bool:
 
 def _axes(scale: _Scale) -> Markup:
     parts = []
-    rows = ticks(scale.y0, scale.y1)
-    for value, label in zip(rows, labels(rows), strict=True):
+    for value, label in scale.rows:
         y = scale.y(value)
         kind = "zero" if value == 0 else "grid"
         parts.append(
-            f'<line class="{kind}" x1="{LEFT:.0f}" x2="{WIDTH - RIGHT:.0f}" y1="{y:.1f}" y2="{y:.1f}"/>'
-            f'<text class="n" x="{LEFT - 6:.0f}" y="{y + 3.5:.1f}" text-anchor="end">{label}</text>'
+            f'<line class="{kind}" x1="{scale.left:.0f}" x2="{WIDTH - RIGHT:.0f}" y1="{y:.1f}" y2="{y:.1f}"/>'
+            f'<text class="n" x="{scale.left - 6:.0f}" y="{y + 3.5:.1f}" text-anchor="end">{label}</text>'
         )
     base = HEIGHT - BOTTOM
-    parts.append(f'<line class="axis" x1="{LEFT:.0f}" x2="{WIDTH - RIGHT:.0f}" y1="{base:.1f}" y2="{base:.1f}"/>')
+    parts.append(f'<line class="axis" x1="{scale.left:.0f}" x2="{WIDTH - RIGHT:.0f}" y1="{base:.1f}" y2="{base:.1f}"/>')
     for value in (v for v in ticks(scale.x0, scale.x1, 5) if v == int(v) or not scale.whole):
         x = scale.x(value)
         anchor = "end" if x > WIDTH - RIGHT - 12 else "middle"
@@ -261,7 +267,7 @@ def _strips(series: Sequence[Series], scale: _Scale) -> Markup:
     edges = [(a + b) / 2 for a, b in pairwise(places)]
     parts = []
     for i, x in enumerate(places):
-        left = scale.x(edges[i - 1]) if i else LEFT
+        left = scale.x(edges[i - 1]) if i else scale.left
         right = scale.x(edges[i]) if i < len(edges) else WIDTH - RIGHT
         values = [points[x].text if x in points else "" for points in at]
         shown = " · ".join(v for v in values if v)

@@ -35,10 +35,6 @@ _PHRASES: dict[str, tuple[str, str]] = {
         "No clear difference between {b} and {a}:",
         "{b} ile {a} arasında belirgin bir fark görülmedi:",
     ),
-    "head.none": (
-        "No evaluation has finished yet, so there are no scores to show.",
-        "Henüz tamamlanan bir değerlendirme olmadığından gösterilecek puan yok.",
-    ),
     "n": ("n = {n}", "n = {n}"),
     "unscored": ("{n} not scored", "{n} puanlanamadı"),
     # what was run
