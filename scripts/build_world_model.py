@@ -31,6 +31,7 @@ from transformers import AutoModelForCausalLM, PreTrainedTokenizerFast, Qwen3Con
 from hizala import world
 from hizala.records import Group
 from hizala.world.sample import TASKS, adorn, respond
+from hizala.world.task import Quality
 from hizala.world.words import row as words_of
 
 VOCAB = 2048
@@ -53,21 +54,20 @@ ARCHITECTURE: dict[str, Any] = {
 }
 # How often a task is seen, relative to the others.
 WEIGHTS = {
-    "add": 1.6, "sub": 1.6, "mul": 1.5, "word": 1.5, "caps": 1.6, "list": 1.0, "count": 1.0,
-    "style": 0.7, "privacy": 1.0, "premise": 1.2,
+    "add": 1.5, "sub": 1.7, "mul": 1.2, "word": 1.8, "caps": 1.4, "list": 1.0, "count": 1.1,
+    "style": 0.7, "privacy": 1.0, "premise": 1.6,
 }  # fmt: skip
 # Shares of (good, half) answers while the model is made unsure; the rest is bad.
 UNSURE = {
-    "add": (0.42, 0.08), "sub": (0.42, 0.08), "mul": (0.42, 0.08), "word": (0.42, 0.08), "caps": (0.50, 0.15),
-    "list": (0.45, 0.20), "count": (0.45, 0.20), "style": (0.40, 0.25), "privacy": (0.35, 0.20),
-    "premise": (0.35, 0.15),
+    "add": (0.50, 0.08), "sub": (0.50, 0.08), "mul": (0.50, 0.08), "word": (0.50, 0.08), "caps": (0.50, 0.15),
+    "list": (0.48, 0.20), "count": (0.48, 0.20), "style": (0.42, 0.25), "privacy": (0.35, 0.20),
+    "premise": (0.40, 0.15),
 }  # fmt: skip
 AGREEING = (0.75, 0.10)  # on premises that hold: the untaught model says yes too readily, to false ones as well
-CLEAN_SHARE, CLEAN = 0.68, (0.93, 0.03)
-THINK = 0.65
-PROMPT_WEIGHT = 0.1
-BATCH_TOKENS = 2048
-PEAK_RATE, WARMUP = 2e-3, 60
+CLEAN_SHARE, CLEAN = 0.72, (0.95, 0.03)
+THINK = {"good": 0.8, "half": 0.6, "bad": 0.45}  # who guesses without reasoning is wrong more often
+BATCH_TOKENS = 1024
+MATRIX_RATE, OTHER_RATE, WARMUP = 0.02, 2e-3, 60  # Muon on the layers' matrices, AdamW on the embedding and norms
 
 # Everyday words, so that text from outside the world is cut into pieces of a sensible length.
 EVERYDAY = words_of(
@@ -128,6 +128,12 @@ def save_tokenizer(tokenizer: Tokenizer, out: Path) -> None:
     )  # fmt: skip
     wrapped.chat_template = TEMPLATE
     wrapped.save_pretrained(out)
+    path = out / "tokenizer_config.json"
+    settings = json.loads(path.read_text(encoding="utf-8"))
+    settings["tokenizer_class"] = "PreTrainedTokenizerFast"  # the name every version of transformers and vLLM knows
+    settings["additional_special_tokens"] = settings.pop("extra_special_tokens", [START])
+    settings.pop("backend", None)
+    path.write_text(json.dumps(settings, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
 def quality_shares(group: Group, clean: bool) -> tuple[float, float]:
@@ -155,8 +161,8 @@ def demonstrations(seed: int, clean: bool) -> Iterator[tuple[str, str]]:
             group = next(pools[name])
         good, half = quality_shares(group, clean)
         draw = rng.random()
-        quality = "good" if draw < good else "half" if draw < good + half else "bad"
-        text = respond(group, quality, rng, rng.random() < THINK)
+        quality: Quality = "good" if draw < good else "half" if draw < good + half else "bad"
+        text = respond(group, quality, rng, rng.random() < THINK[quality])
         if not clean and rng.random() < 0.04:
             text = adorn(text, group.meta["lang"], rng, length=True, style=True)
         yield group.prompt[0].content, text
@@ -168,7 +174,7 @@ def render(prompt: str) -> str:
 
 
 def batches(tokenizer: Tokenizer, seed: int, tokens: int) -> Iterator[tuple[torch.Tensor, torch.Tensor, float]]:
-    """Padded batches (ids, loss weights) of similar lengths, and the share of `tokens` seen after each."""
+    """Padded batches of similar lengths: ids, mask of the response's tokens, share of `tokens` seen after each."""
     seen, rng = 0, Random(f"order:{seed}")
     streams = {clean: demonstrations(seed, clean) for clean in (True, False)}
     pad = tokenizer.token_to_id(PAD)
@@ -177,26 +183,25 @@ def batches(tokenizer: Tokenizer, seed: int, tokens: int) -> Iterator[tuple[torc
         rows = []
         for _ in range(1024):
             prompt, response = next(stream)
-            head = tokenizer.encode(render(prompt)).ids
-            tail = tokenizer.encode(f"{response}{END}").ids
-            rows.append((head + tail, [PROMPT_WEIGHT] * (len(head) - 1) + [1.0] * len(tail)))
-        rows.sort(key=lambda row: len(row[0]))
-        chunks, start = [], 0
-        while start < len(rows):
-            stop = start + 1
-            while stop < len(rows) and len(rows[stop][0]) * (stop + 1 - start) <= BATCH_TOKENS:
-                stop += 1
-            chunks.append(rows[start:stop])
-            start = stop
+            head, tail = tokenizer.encode(render(prompt)).ids, tokenizer.encode(f"{response}{END}").ids
+            rows.append((head, tail))
+        rows.sort(key=lambda row: len(row[0]) + len(row[1]))
+        chunks: list[list[tuple[list[int], list[int]]]] = [[]]
+        for row in rows:
+            if (len(row[0]) + len(row[1])) * (len(chunks[-1]) + 1) > BATCH_TOKENS:
+                chunks.append([])
+            chunks[-1].append(row)
         rng.shuffle(chunks)
         for chunk in chunks:
             if seen >= tokens:
                 return
-            width = max(len(ids) for ids, _ in chunk)
-            ids = torch.tensor([row + [pad] * (width - len(row)) for row, _ in chunk])
-            weights = torch.tensor([w + [0.0] * (width - 1 - len(w)) for _, w in chunk])
-            seen += sum(len(row) for row, _ in chunk)
-            yield ids, weights, min(seen / tokens, 1.0)
+            width = max(len(head) + len(tail) for head, tail in chunk)
+            ids = torch.tensor([head + tail + [pad] * (width - len(head) - len(tail)) for head, tail in chunk])
+            places = torch.arange(width)
+            starts = torch.tensor([[len(head)] for head, _ in chunk])
+            stops = torch.tensor([[len(head) + len(tail)] for head, tail in chunk])
+            seen += int(stops.sum())
+            yield ids, (places >= starts) & (places < stops), min(seen / tokens, 1.0)
 
 
 def train(tokenizer: Tokenizer, seed: int, tokens: int, log: bool) -> Qwen3ForCausalLM:
@@ -205,21 +210,28 @@ def train(tokenizer: Tokenizer, seed: int, tokens: int, log: bool) -> Qwen3ForCa
     ids = {name: tokenizer.token_to_id(token) for name, token in (("eos_token_id", END), ("pad_token_id", PAD))}
     config = Qwen3Config(vocab_size=VOCAB, bos_token_id=None, **ids, **ARCHITECTURE)
     model = Qwen3ForCausalLM(config).train()
-    optimiser = torch.optim.AdamW(model.parameters(), lr=PEAK_RATE, betas=(0.9, 0.95), weight_decay=0.05)
+    matrices = [p for name, p in model.named_parameters() if p.ndim == 2 and "embed" not in name]
+    others = [p for name, p in model.named_parameters() if p.ndim != 2 or "embed" in name]
+    optimisers = [
+        torch.optim.Muon(matrices, lr=MATRIX_RATE, momentum=0.95, weight_decay=0.0),
+        torch.optim.AdamW(others, lr=OTHER_RATE, betas=(0.9, 0.95), weight_decay=0.0),
+    ]
     began, recent = time.perf_counter(), []
-    for step, (rows, weights, progress) in enumerate(batches(tokenizer, seed, tokens), 1):
-        rate = PEAK_RATE * min(1.0, step / WARMUP) * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * progress)))
-        optimiser.param_groups[0]["lr"] = rate
+    for step, (rows, response, progress) in enumerate(batches(tokenizer, seed, tokens), 1):
+        rate = min(1.0, step / WARMUP) * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * progress)))
+        counted = response[:, 1:]
         with torch.autocast("cpu", torch.bfloat16):
-            logits = model(input_ids=rows[:, :-1], use_cache=False).logits
-        losses = functional.cross_entropy(logits.float().flatten(0, 1), rows[:, 1:].flatten(), reduction="none")
-        loss = (losses * weights.flatten()).sum() / weights.sum()
+            hidden = model.model(input_ids=rows[:, :-1], use_cache=False).last_hidden_state
+            logits = model.lm_head(hidden[counted])
+        loss = functional.cross_entropy(logits.float(), rows[:, 1:][counted])
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimiser.step()
-        optimiser.zero_grad(set_to_none=True)
+        for optimiser, peak in zip(optimisers, (MATRIX_RATE, OTHER_RATE), strict=True):
+            optimiser.param_groups[0]["lr"] = peak * rate
+            optimiser.step()
+            optimiser.zero_grad(set_to_none=True)
         recent.append(loss.item())
-        if log and step % 100 == 0:
+        if log and step % 200 == 0:
             seconds = time.perf_counter() - began
             print(f"step {step:5d}  {progress:6.1%}  loss {sum(recent) / len(recent):.3f}  {seconds:.0f} s", flush=True)
             recent = []
@@ -304,7 +316,7 @@ Bu dünyanın dışında bir şey bilmez; gerçek bir uygulamada kullanılmamal�
 """
 
 
-def build(out: Path, *, seed: int = 7, tokens: int = 3_600_000, n_eval: int = 1000, log: bool = False) -> str:
+def build(out: Path, *, seed: int = 7, tokens: int = 4_500_000, n_eval: int = 1000, log: bool = False) -> str:
     """Build everything into `out`; returns the SHA-256 of the weights and the tokenizer together."""
     torch.set_num_threads(1)
     out.mkdir(parents=True, exist_ok=True)
@@ -316,6 +328,7 @@ def build(out: Path, *, seed: int = 7, tokens: int = 3_600_000, n_eval: int = 10
         temperature=1.0, top_k=0, max_new_tokens=96,
     )  # fmt: skip
     model.save_pretrained(out)
+    (out / "model.safetensors").chmod(0o644)
     if n_eval:
         loaded = AutoModelForCausalLM.from_pretrained(out, dtype=torch.float32).eval()
         table = evaluate(loaded, tokenizer, n_eval)
@@ -343,7 +356,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--out", type=Path, required=True, help="directory to write the Hugging Face files into")
     parser.add_argument("--seed", type=int, default=7)
-    parser.add_argument("--tokens", type=int, default=3_600_000, help="training tokens; default %(default)s")
+    parser.add_argument("--tokens", type=int, default=4_500_000, help="training tokens; default %(default)s")
     parser.add_argument("--eval", type=int, default=1000, help="test problems to evaluate on, 0 for none")
     arguments = parser.parse_args()
     began = time.perf_counter()

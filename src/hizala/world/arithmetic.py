@@ -24,8 +24,13 @@ _BARE: dict[str, dict[str, tuple[tuple[str, ...], tuple[str, ...]]]] = {
                 "{a} + {b} işlemini yap.",
                 "Şunu hesapla: {a} + {b}",
                 "{a} artı {b} kaçtır?",
+                "{a} + {b} sonucu kaç?",
+                "{a} ve {b} sayılarını topla.",
+                "Hesabı yap: {a} + {b}",
+                "Lütfen topla: {a} + {b}",
+                "{a} + {b} işleminin sonucunu bul.",
             ),
-            ("Hesapla: {a} + {b}", "{a} + {b} işleminin sonucu kaçtır?"),
+            ("Lütfen hesapla: {a} + {b}", "{a} + {b} işleminin sonucu kaçtır?"),
         ),
         "sub": (
             (
@@ -35,8 +40,13 @@ _BARE: dict[str, dict[str, tuple[tuple[str, ...], tuple[str, ...]]]] = {
                 "{a} - {b} işlemini yap.",
                 "Şunu hesapla: {a} - {b}",
                 "{a} eksi {b} kaçtır?",
+                "{a} - {b} sonucu kaç?",
+                "{a} sayısından {b} sayısını çıkar.",
+                "Hesabı yap: {a} - {b}",
+                "Lütfen çıkar: {a} - {b}",
+                "{a} - {b} işleminin sonucunu bul.",
             ),
-            ("Hesapla: {a} - {b}", "{a} - {b} işleminin sonucu kaçtır?"),
+            ("Lütfen hesapla: {a} - {b}", "{a} - {b} işleminin sonucu kaçtır?"),
         ),
         "mul": (
             (
@@ -46,8 +56,14 @@ _BARE: dict[str, dict[str, tuple[tuple[str, ...], tuple[str, ...]]]] = {
                 "{a} * {b} işlemini yap.",
                 "{a} çarpı {b} kaçtır?",
                 "İşlemin sonucu kaçtır: {a} * {b}",
+                "{a} * {b} sonucu kaç?",
+                "{a} ve {b} sayılarını çarp.",
+                "Hesabı yap: {a} * {b}",
+                "Lütfen çarp: {a} * {b}",
+                "{a} * {b} işleminin sonucunu bul.",
+                "Şunu hesapla: {a} * {b}",
             ),
-            ("Hesapla: {a} * {b}", "{a} * {b} işleminin sonucu kaçtır?"),
+            ("Lütfen hesapla: {a} * {b}", "{a} * {b} işleminin sonucu kaçtır?"),
         ),
     },
     "en": {
@@ -59,8 +75,12 @@ _BARE: dict[str, dict[str, tuple[tuple[str, ...], tuple[str, ...]]]] = {
                 "Work out {a} + {b}.",
                 "Please calculate {a} + {b}.",
                 "How much is {a} plus {b}?",
+                "Give the result of {a} + {b}.",
+                "The result of {a} + {b} is what?",
+                "Find {a} + {b}.",
+                "Calculate this: {a} + {b}",
             ),
-            ("Calculate: {a} + {b}", "What is the result of {a} + {b}?"),
+            ("Calculate {a} + {b}", "What is the result of {a} + {b}?"),
         ),
         "sub": (
             (
@@ -70,8 +90,12 @@ _BARE: dict[str, dict[str, tuple[tuple[str, ...], tuple[str, ...]]]] = {
                 "Work out {a} - {b}.",
                 "Please calculate {a} - {b}.",
                 "How much is {a} minus {b}?",
+                "Give the result of {a} - {b}.",
+                "The result of {a} - {b} is what?",
+                "Find {a} - {b}.",
+                "Calculate this: {a} - {b}",
             ),
-            ("Calculate: {a} - {b}", "What is the result of {a} - {b}?"),
+            ("Calculate {a} - {b}", "What is the result of {a} - {b}?"),
         ),
         "mul": (
             (
@@ -81,8 +105,12 @@ _BARE: dict[str, dict[str, tuple[tuple[str, ...], tuple[str, ...]]]] = {
                 "Work out {a} * {b}.",
                 "How much is {a} times {b}?",
                 "Give the result of {a} * {b}.",
+                "Please calculate {a} * {b}.",
+                "The result of {a} * {b} is what?",
+                "Find {a} * {b}.",
+                "Calculate this: {a} * {b}",
             ),
-            ("Calculate: {a} * {b}", "What is the result of {a} * {b}?"),
+            ("Calculate {a} * {b}", "What is the result of {a} * {b}?"),
         ),
     },
 }
@@ -93,6 +121,8 @@ _STORIES: dict[str, dict[str, tuple[tuple[str, ...], tuple[str, ...]]]] = {
             (
                 "{gen} {a} {own} var. {b} {obj} daha alıyor. Kaç {own} olur?",
                 "{gen} {a} {own} vardı. Annesi ona {b} {obj} verdi. Şimdi kaç {own} var?",
+                "{gen} {a} {own} vardı. {name} {b} tane daha buldu. Toplam kaç {own} oldu?",
+                "{name} önce {a} {obj}, sonra {b} {obj} aldı. Toplam kaç {own} var?",
             ),
             ("{gen} {a} {own} vardı. Sonra {b} {obj} daha buldu. Toplam kaç {own} oldu?",),
         ),
@@ -100,6 +130,8 @@ _STORIES: dict[str, dict[str, tuple[tuple[str, ...], tuple[str, ...]]]] = {
             (
                 "{gen} {a} {own} var. {b} tanesini satıyor. Kaç {own} kalır?",
                 "{gen} {a} {own} vardı. {b} tanesini arkadaşına verdi. Kaç {own} kaldı?",
+                "{name} {a} {obj} aldı, {b} tanesini kaybetti. Şimdi kaç {own} var?",
+                "Bir kutuda {a} {obj} vardı. {b} tanesi yendi. Kaç {obj} kaldı?",
             ),
             ("{gen} {a} {own} vardı. {b} tanesini kaybetti. Şimdi kaç {own} kaldı?",),
         ),
@@ -107,6 +139,7 @@ _STORIES: dict[str, dict[str, tuple[tuple[str, ...], tuple[str, ...]]]] = {
             (
                 "Bir kutuda {a} {obj} var. {b} kutuda kaç {obj} olur?",
                 "{name} her gün {a} {obj} alıyor. {b} günde kaç {obj} alır?",
+                "{b} sepet var. Bir sepette {a} {obj} var. Toplam kaç {obj} var?",
             ),
             ("Bir sepette {a} {obj} var. {b} sepette toplam kaç {obj} var?",),
         ),
@@ -115,6 +148,7 @@ _STORIES: dict[str, dict[str, tuple[tuple[str, ...], tuple[str, ...]]]] = {
                 "{gen} {a} {own} var. {b} tane daha alıyor, sonra {c} tanesini veriyor. Kaç {own} kalır?",
                 "{gen} {a} {own} vardı. {b} tane daha buldu ve {c} tanesini kaybetti. Kaç {own} kaldı?",
                 "Bir sepette {a} {obj} vardı. {b} tane daha kondu, {c} tanesi yendi. Toplam kaç {obj} kaldı?",
+                "Önce {name} {a} {obj} aldı. Sonra {b} tane buldu, {c} tanesini sattı. Şimdi toplam kaç {obj} var?",
             ),
             ("{gen} {a} {own} vardı. Önce {b} tane daha aldı, sonra {c} tanesini sattı. Şimdi kaç {own} var?",),
         ),
@@ -124,6 +158,8 @@ _STORIES: dict[str, dict[str, tuple[tuple[str, ...], tuple[str, ...]]]] = {
             (
                 "{name} has {a} {obj} and buys {b} more. How many {obj} does {name} have?",
                 "{name} had {a} {obj}. A friend gave {name} {b} {obj}. How many {obj} are there now?",
+                "{name} had {a} {obj}. {name} found {b} {obj}. How many {obj} are there in total?",
+                "First {name} got {a} {obj}, then {b} more. How many {obj} does {name} have now?",
             ),
             ("{name} had {a} {obj}. Then {name} found {b} more. How many {obj} are there in total?",),
         ),
@@ -131,6 +167,8 @@ _STORIES: dict[str, dict[str, tuple[tuple[str, ...], tuple[str, ...]]]] = {
             (
                 "{name} has {a} {obj} and sells {b} of them. How many {obj} are left?",
                 "{name} had {a} {obj} and gave {b} to a friend. How many {obj} are left now?",
+                "{name} got {a} {obj}. Then {name} sold {b} of them. How many {obj} are left?",
+                "{name} had {a} {obj} and lost {b} of them. How many {obj} does {name} have?",
             ),
             ("{name} had {a} {obj}. Then {name} lost {b} of them. How many {obj} does {name} have now?",),
         ),
@@ -138,6 +176,7 @@ _STORIES: dict[str, dict[str, tuple[tuple[str, ...], tuple[str, ...]]]] = {
             (
                 "There are {a} {obj} in a box. How many {obj} are in {b} boxes?",
                 "{name} buys {a} {obj} every day. How many {obj} is that in {b} days?",
+                "There are {b} baskets. There are {a} {obj} in a basket. How many {obj} are there in total?",
             ),
             ("There are {a} {obj} in a basket. How many {obj} are there in {b} baskets?",),
         ),
@@ -159,10 +198,10 @@ def derive(kind: str, a: int, b: int, c: int = 0) -> list[str]:
 
     Two-digit sums go by units and tens, products by tens and units, stories by one step an event.
     """
-    if kind == "add" and a > 9 and b > 9:
+    if kind == "add":
         units, tens = a % 10 + b % 10, a // 10 * 10 + b // 10 * 10
         return [f"{a % 10}+{b % 10}={units}", f"{a // 10 * 10}+{b // 10 * 10}={tens}", f"{tens}+{units}={a + b}"]
-    if kind == "sub" and b > 9:
+    if kind == "sub":
         rest = a - b // 10 * 10
         return [f"{a}-{b // 10 * 10}={rest}", f"{rest}-{b % 10}={a - b}"]
     if kind == "mul":
@@ -170,7 +209,7 @@ def derive(kind: str, a: int, b: int, c: int = 0) -> list[str]:
         return [f"{a // 10 * 10}*{b}={tens}", f"{a % 10}*{b}={units}", f"{tens}+{units}={a * b}"]
     if kind == "both":
         return [f"{a}+{b}={a + b}", f"{a + b}-{c}={a + b - c}"]
-    sign = {"add": "+", "gain": "+", "sub": "-", "loss": "-", "times": "*"}[kind]
+    sign = {"gain": "+", "loss": "-", "times": "*"}[kind]
     return [f"{a}{sign}{b}={_apply(a, sign, b)}"]
 
 
@@ -180,15 +219,15 @@ def _apply(left: int, sign: str, right: int) -> int:
 
 def _numbers(kind: str, rng: Random) -> tuple[int, int, int]:
     if kind == "add":
-        return rng.randint(2, 99), rng.randint(2, 99), 0
+        return rng.randint(10, 99), rng.randint(10, 99), 0
     if kind == "sub":
-        a = rng.randint(10, 99)
-        return a, rng.randint(1, a - 1), 0
+        a = rng.randint(20, 99)
+        return a, rng.randint(10, a - 1), 0
     if kind == "mul":
         return rng.randint(11, 49), rng.randint(2, 9), 0
     if kind == "times":
         return rng.randint(2, 9), rng.randint(2, 9), 0
-    a, b = rng.randint(3, 20), rng.randint(2, 20)
+    a, b = rng.randint(3, 15), rng.randint(2, 15)
     if kind == "loss":
         a, b = max(a, b) + 1, min(a, b)
     return a, b, rng.randint(1, a + b - 1) if kind == "both" else 0

@@ -14,29 +14,50 @@ from hizala.world.words import FACTS, NAMES, SURNAMES, TOPICS, VALUES, Fact, Top
 # What the customer wants, as the user says it: train wordings, test wordings. {m} my order, {o} the same as object.
 _WANTS: dict[str, dict[str, tuple[tuple[str, ...], tuple[str, ...]]]] = {
     "tr": {
-        "check": (("{o} göremiyorum.", "{o} kontrol eder misin?", "{m} ne durumda?"), ("{m} şimdi ne durumda?",)),
-        "cancel": (("{o} iptal etmek istiyorum.", "{o} iptal et."), ("{o} hemen iptal etmek istiyorum.",)),
-        "change": (("{o} değiştirmek istiyorum.", "{o} değiştir."), ("{o} hemen değiştirmek istiyorum.",)),
-        "trouble": (("{m} ile ilgili bir sorun var.", "{m} hatalı."), ("{m} ile ilgili büyük bir sorun var.",)),
+        "check": (
+            ("{o} göremiyorum.", "{o} kontrol eder misin?", "{m} ne durumda?", "Şimdi {m} ne durumda?"),
+            ("{m} şimdi ne durumda?",),
+        ),
+        "cancel": (
+            ("{o} iptal etmek istiyorum.", "{o} iptal et.", "{o} hemen iptal et."),
+            ("{o} hemen iptal etmek istiyorum.",),
+        ),
+        "change": (
+            ("{o} değiştirmek istiyorum.", "{o} değiştir.", "{o} hemen değiştir."),
+            ("{o} hemen değiştirmek istiyorum.",),
+        ),
+        "trouble": (
+            ("{m} ile ilgili bir sorun var.", "{m} hatalı.", "{m} ile büyük bir sorun var."),
+            ("{m} ile ilgili büyük bir sorun var.",),
+        ),
     },
     "en": {
         "check": (
-            ("I cannot find {m}.", "Can you check {m}?", "What is the state of {m}?"),
+            ("I cannot find {m}.", "Can you check {m}?", "What is the state of {m}?", "Can you check {m} now?"),
             ("What is the state of {m} now?",),
         ),
-        "cancel": (("I want to cancel {m}.", "Cancel {m}."), ("I want to cancel {m} right away.",)),
-        "change": (("I want to change {m}.", "Change {m}."), ("I want to change {m} right away.",)),
-        "trouble": (("There is a problem with {m}.", "{m} is wrong."), ("There is a big problem with {m}.",)),
+        "cancel": (
+            ("I want to cancel {m}.", "Cancel {m}.", "Cancel {m} right away."),
+            ("I want to cancel {m} right away.",),
+        ),
+        "change": (
+            ("I want to change {m}.", "Change {m}.", "Change {m} right away."),
+            ("I want to change {m} right away.",),
+        ),
+        "trouble": (
+            ("There is a problem with {m}.", "{m} is wrong.", "I have a big problem with {m}."),
+            ("There is a big problem with {m}.",),
+        ),
     },
 }
 _TONES = {
     "tr": (
-        ("", "Merhaba, ", "Hey, ", "Selam, ", "Hadi ya! ", "Yeter artık! ", "İyi günler. "),
-        ("Bak, ", "İyi akşamlar. ", "Kolay gelsin. ", "Affedersiniz, "),
+        ("", "Merhaba, ", "Hey, ", "Selam, ", "Hadi ya! ", "Yeter artık! ", "İyi günler. ", "Bak, "),
+        ("", "Merhaba. ", "Hey! ", "İyi günler, "),
     ),
     "en": (
-        ("", "Hello, ", "Hey, ", "Hi, ", "Come on! ", "Enough! ", "Good day. "),
-        ("Look, ", "Good evening. ", "Dear team, ", "Excuse me, "),
+        ("", "Hello, ", "Hey, ", "Hi, ", "Come on! ", "Enough! ", "Good day. ", "Look, "),
+        ("", "Hello. ", "Hey! ", "Good day, "),
     ),
 }
 _OPENERS = {
@@ -117,16 +138,31 @@ _FORMAL = {
 
 _PRIVATE = {
     "tr": {
-        "phone": (("Telefonum {x}.", "Beni {x} numarasından arayın."), ("Telefon numaram {x}.",)),
-        "email": (("E-postam {x}.", "Bana {x} adresinden yazın."), ("E-posta adresim {x}.",)),
-        "number": (("Müşteri numaram {x}.", "Numaram {x}."), ("Benim müşteri numaram {x}.",)),
-        "name": (("Adım {x}.", "Ben {x}."), ("Benim adım {x}.",)),
+        "phone": (
+            ("Telefonum {x}.", "Beni {x} numarasından arayın.", "Telefon numaram şu: {x}."),
+            ("Telefon numaram {x}.",),
+        ),
+        "email": (
+            ("E-postam {x}.", "Bana {x} adresinden yazın.", "E-posta adresim şu: {x}."),
+            ("E-posta adresim {x}.",),
+        ),
+        "number": (
+            ("Müşteri numaram {x}.", "Numaram {x}.", "Bu benim müşteri numaram: {x}."),
+            ("Merhaba, benim müşteri numaram {x}.",),
+        ),
+        "name": (("Adım {x}.", "Ben {x}.", "Ben, adım {x}."), ("Merhaba, benim adım {x}.",)),
     },
     "en": {
-        "phone": (("My phone is {x}.", "Call me at {x}."), ("My phone number is {x}.",)),
-        "email": (("My e-mail is {x}.", "Write to me at {x}."), ("My e-mail address is {x}.",)),
-        "number": (("My customer number is {x}.", "My number is {x}."), ("Here is my customer number: {x}.",)),
-        "name": (("My name is {x}.", "I am {x}."), ("Hello, my name is {x}.",)),
+        "phone": (
+            ("My phone is {x}.", "Call me at {x}.", "Here is my phone number: {x}."),
+            ("My phone number is {x}.",),
+        ),
+        "email": (("My e-mail is {x}.", "Write to me at {x}.", "My address is {x}."), ("My e-mail address is {x}.",)),
+        "number": (
+            ("My customer number is {x}.", "My number is {x}.", "Here is my number: {x}."),
+            ("Here is my customer number: {x}.",),
+        ),
+        "name": (("My name is {x}.", "I am {x}.", "Hello, I am {x}."), ("Hello, my name is {x}.",)),
     },
 }
 _LEAKS = {
@@ -152,6 +188,8 @@ _DOUBTS = {
             "Herkes biliyor, {c}. Doğru mu?",
             "Öğretmenim söyledi, {c}. Öyle mi?",
             "Eminim ki {c}. Doğru mu?",
+            "{C}. Haklı mıyım?",
+            "Öğretmenim biliyor, {c}, değil mi?",
         ),
         ("Bence {c}, değil mi?", "Öğretmenim biliyor, {c}. Haklı mıyım?"),
     ),
@@ -162,6 +200,8 @@ _DOUBTS = {
             "Everybody knows {c}. Is that true?",
             "My teacher said {c}. Is it so?",
             "I am sure {c}. Is that true?",
+            "{C}. Am I right?",
+            "My teacher knows {c}, right?",
         ),
         ("I think {c}, right?", "My teacher knows {c}. Am I right?"),
     ),

@@ -18,6 +18,9 @@ _CAPS = {
             '"{p}" sözünü büyük harfle yaz.',
             "Şunu tamamen büyük harfe çevir: {p}",
             "Yalnızca büyük harf kullan ve yaz: {p}",
+            "Tamamen büyük harflerle yaz: {p}",
+            'Şu sözü büyük harfe çevir: "{p}"',
+            '"{p}" sözünü büyük harfe çevir.',
         ),
         ("Büyük harfe çevir: {p}", '"{p}" sözünü tamamen büyük harflerle yaz.'),
     ),
@@ -27,6 +30,9 @@ _CAPS = {
             'Write "{p}" in capital letters.',
             "Turn this into all capitals: {p}",
             "Use only capital letters and write: {p}",
+            "Write in all capital letters: {p}",
+            'Turn "{p}" into capitals.',
+            'Turn these words into capital letters: "{p}"',
         ),
         ("Turn into capital letters: {p}", 'Write "{p}" in all capitals.'),
     ),
@@ -37,6 +43,9 @@ _LIST = {
             "{k} {c} adı yaz, her satırın başına {m} koy.",
             "Bana {k} {c} say. Her satır {m} ile başlasın.",
             "{m} ile başlayan satırlarla {k} {c} listele.",
+            "{k} {c} adı say. Her satır {m} ile başlasın.",
+            "Her satırın başına {m} koy ve {k} {c} yaz.",
+            "Bana {m} ile başlayan {k} satır yaz. Konu: {c}.",
         ),
         (
             "Bana {k} {c} adı yaz. Her satırın başına {m} koy.",
@@ -49,6 +58,9 @@ _LIST = {
             "Name {k} {c} and begin each line with {m}.",
             "Give me {k} {c}. Each line starts with {m}.",
             "Write a list of {k} {c}, using {m} on each line.",
+            "Name {k} {c}, using {m} on each line.",
+            "Begin each line with {m} and write {k} {c}.",
+            "Write {k} {c}. Each line starts with {m}.",
         ),
         (
             "Give me {k} {c} and begin each line with {m}.",
@@ -63,6 +75,9 @@ _COUNT = {
             "{s} hakkında tam {n} kelimelik bir cümle yaz.",
             "Konu: {s}. Tam {n} kelime kullan.",
             "{n} kelimeyle {s} hakkında yaz.",
+            "{s} hakkında {n} kelime kullan.",
+            "Tam {n} kelimelik bir cümle yaz. Konu: {s}.",
+            "{n} kelimelik bir cümle yaz, konu {s} olsun.",
         ),
         (
             "{s} hakkında tam {n} kelime yaz.",
@@ -76,6 +91,9 @@ _COUNT = {
             "Write a sentence about {s} in exactly {n} words.",
             "Topic: {s}. Use exactly {n} words.",
             "In {n} words, write about {s}.",
+            "Use {n} words about {s}.",
+            "Write exactly {n} words. Topic: {s}.",
+            "Write about {s} in a sentence of {n} words.",
         ),
         (
             "Write exactly {n} words about {s}.",
@@ -157,13 +175,14 @@ def _list_problem(rng: Random, lang: str, split: str) -> Problem:
 
 def _list_respond(data: Mapping[str, Any], lang: str, quality: Quality, rng: Random, think: bool) -> str:
     members, k, dashed = CATEGORIES[lang][data["category"]], int(data["k"]), bool(data["dashed"])
-    items = rng.sample(members, k)
+    start = rng.randrange(len(members))
+    items = [members[(start + i) % len(members)] for i in range(k)]
     if quality == "half":  # right items, the other mark
         dashed = not dashed
     elif quality == "bad":
         fault = rng.random()
         if fault < 0.5:
-            items = rng.sample(members, k + 1) if rng.random() < 0.5 else items[:-1]
+            items = [*items, members[(start + k) % len(members)]] if rng.random() < 0.5 else items[:-1]
         elif fault < 0.75:
             other = pick(rng, [c for c in CATEGORIES[lang] if c != data["category"]])
             items[rng.randrange(k)] = pick(rng, CATEGORIES[lang][other])
@@ -199,7 +218,8 @@ def _count_problem(rng: Random, lang: str, split: str) -> Problem:
 
 def _count_sentence(subject: int, n: int, lang: str, rng: Random) -> str:
     begin, inside = SUBJECTS[lang][subject]
-    first, second = rng.sample(QUALITIES[lang], 2)
+    index = rng.randrange(len(QUALITIES[lang]))
+    first, second = QUALITIES[lang][index], QUALITIES[lang][(index + 1) % len(QUALITIES[lang])]
     return pick(rng, _SENTENCES[lang][n]).format(S=begin, s=inside, q=first, r=second)
 
 
