@@ -415,3 +415,19 @@ def test_a_run_on_preferences_alone_leads_with_their_accuracy(run: Path) -> None
     assert "Accuracy · chosen is longer" in page.text
     assert "scored no sampled ones; see the held-out preferences below" in page.text
     assert "No samples were written." in page.text
+
+
+def test_a_measure_on_another_scale_stands_in_the_table_and_not_in_the_plot(run: Path) -> None:
+    path = run / "stages/03-evaluate/results.json"
+    results = json.loads(path.read_text())
+    results["paired"] = [
+        {"a": "base", "b": "dpo", "metric": metric, "value": 0.3, "low": 0.2, "high": 0.4, "n": 9}
+        for metric in ("world/polite", "world/length")
+    ]
+    path.write_text(json.dumps(results))
+    html = write(run).read_text(encoding="utf-8")
+    paired = html[html.index("Paired differences") :]
+    plot, table = paired[: paired.index("<table")], paired[paired.index("<table") :]
+    assert "Is polite" in plot
+    assert "Length in tokens" not in plot
+    assert "Length in tokens" in table[: table.index("</table>")]

@@ -15,6 +15,8 @@ from hizala.readers.report.views import Figure, Paired, Results, RunView
 SLOTS = 6
 # Rows that sum up others; the last three are followed by their parts.
 _GROUPS = ("total", "tr", "en", "arithmetic", "instruction", "conduct")
+# Measures in tokens or nats, which no plot of shares can hold.
+_OWN_SCALE = ("length", "margin")
 # Measures of which more is neither better nor worse by itself.
 _NEUTRAL = ("length", "truncated")
 
@@ -177,7 +179,7 @@ def _matrix(
         for name, row in figures.items()
     }
     # Measures on another scale (lengths beside shares) would flatten all the rest: they stand in the table alone.
-    small = {name for name, row in marks.items() if all(abs(m.value) <= 1.5 for m in row if math.isfinite(m.value))}
+    small = {name for name, row in marks.items() if not name.endswith(_OWN_SCALE) and all(_small(m.value) for m in row)}
     drawn = small or set(figures)
     reference = 0.0 if paired else None
     bounds = whisker_scale([m for name in drawn for m in marks[name]], reference)
@@ -195,6 +197,10 @@ def _matrix(
     return Matrix(
         _suite_name(phrases, suite), columns, rows, whisker_axis(bounds), f"{100 * level:g}", _units(phrases, present)
     )
+
+
+def _small(value: float) -> bool:
+    return not math.isfinite(value) or abs(value) <= 1.5
 
 
 def _units(phrases: Phrases, figures: Sequence[Figure]) -> Markup:
