@@ -296,3 +296,21 @@ def test_pairs_keep_each_side_of_each_group() -> None:
         alone = policy.logps(policy.pack([group], BIG)[0])
         torch.testing.assert_close(pairs.chosen.total[index], alone.total[0])
         torch.testing.assert_close(pairs.rejected.total[index], alone.total[1])
+
+
+def test_schedule_sets_the_learning_rate_that_is_applied_and_reported() -> None:
+    groups = make_groups(3, responses=1)
+    scheduled, plain = ToyPolicy(), ToyPolicy()
+    warm = Engine(scheduled, settings(learning_rate=1e-2, warmup=0.4))  # the first of four warm-up steps: a quarter
+    report = warm.step(groups, objective("sft"))
+    Engine(plain, settings(learning_rate=2.5e-3)).step(groups, objective("sft"))
+    assert report.metrics["lr"] == pytest.approx(2.5e-3)
+    for a, b in zip(scheduled.module.parameters(), plain.module.parameters(), strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-14, atol=0)
+
+
+def test_evaluate_averages_token_figures_over_all_responses_of_a_group() -> None:
+    groups = make_groups(4, responses=3, empty=True)
+    rows = Engine(ToyPolicy(), settings(token_budget=40)).evaluate(groups, objective("sft"))
+    expected = [-m.mean() for m in measure(ToyPolicy(), groups, BIG) if len(m)]
+    np.testing.assert_allclose(rows["nll/nll"], expected, rtol=1e-6)
