@@ -14,6 +14,8 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from hizala.core.ops import kernels
+
 # Weights of a rectangle are kept for the backward pass up to this many elements, else computed again.
 KEEP = 1 << 23
 
@@ -81,8 +83,7 @@ class _Attention(torch.autograd.Function):
             else:
                 weights = _weights(queries, keys, r, ctx.scale)
             g = _queries(grad, r, kv)
-            d_weights = torch.bmm(g, values.transpose(1, 2))
-            d_scores = torch.ops.aten._softmax_backward_data(d_weights, weights, -1, weights.dtype).mul_(ctx.scale)
+            d_scores = _d_scores(torch.bmm(g, values.transpose(1, 2)), weights, ctx.scale)
             _rows(d_q, r, kv).copy_(_unfold(torch.bmm(d_scores, keys), r))
             _scatter(d_k, torch.bmm(d_scores.transpose(1, 2), queries), r)
             _scatter(d_v, torch.bmm(weights.transpose(1, 2), g), r)
@@ -90,10 +91,21 @@ class _Attention(torch.autograd.Function):
 
 
 def _weights(queries: Tensor, keys: Tensor, r: Rectangle, scale: float) -> Tensor:
+    fast = kernels.active(queries)
+    if fast is not None:
+        return fast.softmax_(torch.bmm(queries, keys.transpose(1, 2)), r.bias, scale)
     rep = queries.shape[1] // (r.stop - r.start)
     bias = r.bias.repeat(rep, 1) if rep > 1 else r.bias
     scores = torch.baddbmm(bias.expand(keys.shape[0], *bias.shape), queries, keys.transpose(1, 2), alpha=scale)
     return torch.softmax(scores, dim=-1)
+
+
+def _d_scores(d_weights: Tensor, weights: Tensor, scale: float) -> Tensor:
+    fast = kernels.active(weights)
+    if fast is not None:
+        return fast.softmax_backward_(d_weights, weights, scale)
+    d_scores: Tensor = torch.ops.aten._softmax_backward_data(d_weights, weights, -1, weights.dtype)
+    return d_scores.mul_(scale)
 
 
 def _rows(x: Tensor, r: Rectangle, kv: int) -> Tensor:

@@ -13,6 +13,8 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn.functional import gelu, silu
 
+from hizala.core.ops import kernels
+
 
 def rms_norm(x: Tensor, weight: Tensor, eps: float, offset: float = 0.0) -> Tensor:
     """x / rms(x) * (offset + weight) over the last axis, rms(x) = sqrt(mean(x^2) + eps).
@@ -31,11 +33,17 @@ def rms_norm(x: Tensor, weight: Tensor, eps: float, offset: float = 0.0) -> Tens
 class _RmsNorm(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, eps: float, offset: float) -> Tensor:
+        ctx.offset = offset
+        fast = kernels.active(x)
+        if fast is not None:
+            rows = x.reshape(-1, x.shape[-1]).contiguous()
+            normed, rstd = fast.rms_norm(rows, weight.float() + offset, eps)
+            ctx.save_for_backward(rows, weight, rstd)
+            return normed.view(x.shape)
         wide = torch.promote_types(x.dtype, torch.float32)
         xw = x.to(wide)
         rstd = (torch.linalg.vector_norm(xw, dim=-1, keepdim=True).square() / x.shape[-1] + eps).rsqrt()
         ctx.save_for_backward(x, weight, rstd)
-        ctx.offset = offset
         out: Tensor = (xw * rstd).mul_(weight.to(wide) + offset).to(x.dtype)
         return out
 
@@ -43,6 +51,10 @@ class _RmsNorm(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         x, weight, rstd = ctx.saved_tensors
+        fast = kernels.active(x)
+        if fast is not None:
+            d_rows, d_scale = fast.rms_norm_backward(x, weight.float() + ctx.offset, rstd, grad.reshape(x.shape))
+            return d_rows.view(grad.shape), d_scale.to(weight.dtype), None, None
         unit = x.to(rstd.dtype) * rstd
         g = grad.to(rstd.dtype)
         product = g * unit
@@ -67,12 +79,18 @@ class _Gated(torch.autograd.Function):
     def forward(ctx: Any, gate: Tensor, up: Tensor, kind: str) -> Tensor:
         ctx.save_for_backward(gate, up)
         ctx.kind = kind
+        fast = kernels.active(gate)
+        if fast is not None and kind == "silu" and gate.dim() == 2 and _rows_alike(gate, up):
+            return fast.silu_gated(gate, up)
         return _act(gate, kind).mul_(up)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         gate, up = ctx.saved_tensors
+        fast = kernels.active(gate)
+        if fast is not None and ctx.kind == "silu" and gate.dim() == 2 and _rows_alike(gate, up):
+            return *fast.silu_gated_backward(gate, up, grad), None
         d_up = _act(gate, ctx.kind).mul_(grad)
         d_act = grad * up
         if ctx.kind == "silu":
@@ -82,6 +100,50 @@ class _Gated(torch.autograd.Function):
 
 def _act(gate: Tensor, kind: str) -> Tensor:
     return silu(gate) if kind == "silu" else gelu(gate, approximate="tanh")
+
+
+def _rows_alike(a: Tensor, b: Tensor) -> bool:
+    return a.stride(-1) == b.stride(-1) == 1 and a.stride(0) == b.stride(0)
+
+
+def turn_heads(
+    x: Tensor, weight: Tensor | None, cos: Tensor, sin: Tensor, eps: float = 0.0, offset: float = 0.0
+) -> Tensor:
+    """`rotate(rms_norm(x, weight, eps, offset), cos, sin)`, the norm left out where there is no weight.
+
+    Args:
+        x: (N, heads, d).
+        weight: (d,) or None.
+        cos, sin: (N, d), both halves alike, in the dtype of x.
+    """
+    if kernels.active(x) is not None and x.stride(2) == 1 and x.stride(1) == x.shape[2]:
+        out: Tensor = _TurnHeads.apply(x, weight, cos, sin, eps, offset)  # type: ignore[no-untyped-call]
+        return out
+    return rotate(x if weight is None else rms_norm(x, weight, eps, offset), cos, sin)
+
+
+class _TurnHeads(torch.autograd.Function):
+    """The compiled form of `turn_heads`: one pass, one rounding."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, x: Tensor, weight: Tensor | None, cos: Tensor, sin: Tensor, eps: float, offset: float
+    ) -> Tensor:
+        fast = kernels.active(x)
+        assert fast is not None
+        scale = None if weight is None else weight.float() + offset
+        out, rstd = fast.turn_heads(x, scale, cos, sin, eps)
+        ctx.save_for_backward(x, scale, cos, sin, rstd)
+        ctx.fast, ctx.weight_dtype = fast, None if weight is None else weight.dtype
+        return out
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        x, scale, cos, sin, rstd = ctx.saved_tensors
+        d_x, d_scale = ctx.fast.turn_heads_backward(x, scale, cos, sin, rstd, grad)
+        d_weight = None if scale is None else d_scale.to(ctx.weight_dtype)
+        return d_x, d_weight, None, None, None, None
 
 
 def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:

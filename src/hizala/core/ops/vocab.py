@@ -8,6 +8,8 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from hizala.core.ops import kernels
+
 # Elements of one (tokens, vocabulary) block. 2 Mi is 8 MiB in float32: large enough for a matrix product at full
 # speed, small enough to stay in a last-level cache.
 BLOCK = 1 << 21
@@ -65,18 +67,22 @@ class _TokenLogps(torch.autograd.Function):
         keeping = (ctx.needs_input_grad[0] or ctx.needs_input_grad[1]) and m * v <= keep
         for start in range(0, v, step):
             raw = _logits(hidden, weight[start : start + step], scale)
-            logits = raw.to(wide)
-            logp = torch.log_softmax(logits, dim=-1)
-            # log_softmax is one fused pass where logsumexp takes four; the difference at any column gives it back.
-            lse = logits[:, 0] - logp[:, 0]
-            parts.append(lse)
             inside = (targets >= start) & (targets < start + raw.shape[1])
             column = (targets - start).clamp(0, raw.shape[1] - 1)
-            at_target = torch.where(inside, logits[rows, column], at_target)
-            if entropy:
-                sums.append((logp.exp() * logits).sum(-1))
-            if keeping:
-                kept.append(torch.softmax(raw, dim=-1))
+            at_target = torch.where(inside, raw[rows, column].to(wide), at_target)
+            fast = None if entropy else kernels.active(raw)
+            if fast is not None:
+                lse, share = fast.log_sum_exp(raw, softmax=keeping)
+                kept += [] if share is None else [share]
+            else:
+                logits = raw.to(wide)
+                logp = torch.log_softmax(logits, dim=-1)
+                # log_softmax is one fused pass where logsumexp takes four; any column's difference gives it back.
+                lse = logits[:, 0] - logp[:, 0]
+                kept += [torch.softmax(raw, dim=-1)] if keeping else []
+                if entropy:
+                    sums.append((logp.exp() * logits).sum(-1))
+            parts.append(lse)
         lses = torch.stack(parts, dim=1)
         lse = lses[:, 0] if len(parts) == 1 else torch.logsumexp(lses, dim=1)
         mean_logit = torch.zeros((), dtype=wide, device=hidden.device).expand(m)
@@ -100,7 +106,9 @@ class _TokenLogps(torch.autograd.Function):
                 p, raw = kept[i], None
             else:
                 raw = _logits(hidden, part, ctx.scale)
-                p = torch.softmax(raw, dim=-1)
+                fast = kernels.active(raw)
+                p = torch.softmax(raw, dim=-1) if fast is None else fast.log_sum_exp(raw, softmax=True)[1]
+                assert p is not None
             share = (lses[:, i] - lse).exp()
             grad = p * (-d_logps * share)[:, None].to(p.dtype)
             if ctx.entropy and raw is not None:

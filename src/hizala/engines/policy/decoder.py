@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
-from hizala.core.ops.elementwise import gated, rms_norm, rotate
+from hizala.core.ops.elementwise import gated, rms_norm, turn_heads
 from hizala.engines.policy.arch import Arch, Rope
 
 
@@ -82,9 +82,11 @@ class Attention(nn.Module):
         """Queries, keys and values of normed x (N, hidden), queries and keys normed per head and rotated."""
         n, d = x.shape[0], self.arch.head_dim
         q, k, v = (p(x).view(n, -1, d) for p in (self.q_proj, self.k_proj, self.v_proj))
-        if self.arch.qk_norm:
-            q, k = self.q_norm(q), self.k_norm(k)
-        return rotate(q, *rotation), rotate(k, *rotation), v
+        if not self.arch.qk_norm:
+            return turn_heads(q, None, *rotation), turn_heads(k, None, *rotation), v
+        eps, offset = self.arch.eps, self.arch.norm_offset
+        q = turn_heads(q, self.q_norm.weight, *rotation, eps, offset)
+        return q, turn_heads(k, self.k_norm.weight, *rotation, eps, offset), v
 
 
 class Mlp(nn.Module):

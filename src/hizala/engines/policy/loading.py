@@ -11,7 +11,7 @@ from safetensors.torch import load_file
 
 from hizala.engines.policy import heads as head_kinds
 from hizala.engines.policy import lora as adapters
-from hizala.engines.policy import weights
+from hizala.engines.policy import native, weights
 from hizala.engines.policy.arch import Arch, NotNative, parse, read_config
 from hizala.engines.policy.attention import checked
 from hizala.engines.policy.decoder import Decoder
@@ -135,6 +135,8 @@ def _finish(
 ) -> Policy:
     settings = _complete(module, source, lora, heads, module.arch.hidden)
     module.checkpointing = checkpointing
+    if module.dtype == torch.bfloat16 and torch.device(module.model.norm.weight.device).type == "cpu":
+        native.enable()
     return Policy(module, config, source=source, lora=settings, attention=attention, sharing=sharing)
 
 

@@ -1,0 +1,67 @@
+"""A place for compiled twins of the elementwise passes. Whoever has built them installs them; PyTorch serves otherwise.
+
+This module does no building and no loading: `hizala.engines.policy.native` does, and checks what it built.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+
+class Kernels(Protocol):
+    """Passes over bfloat16 tensors on the CPU; sums are in float32. Shapes as in `core.ops.elementwise`."""
+
+    def rms_norm(self, x: Tensor, weight: Tensor, eps: float) -> tuple[Tensor, Tensor]:
+        """(rows, d), float32 (d,) -> normed (rows, d), 1 / rms (rows,)."""
+
+    def rms_norm_backward(self, x: Tensor, weight: Tensor, rstd: Tensor, grad: Tensor) -> tuple[Tensor, Tensor]:
+        """Gradients of x (rows, d) and, in float32, of the weight (d,)."""
+
+    def turn_heads(
+        self, x: Tensor, weight: Tensor | None, cos: Tensor, sin: Tensor, eps: float
+    ) -> tuple[Tensor, Tensor]:
+        """(N, heads, d), normed where a float32 weight (d,) is given, turned; and 1 / rms (N, heads)."""
+
+    def turn_heads_backward(
+        self, x: Tensor, weight: Tensor | None, cos: Tensor, sin: Tensor, rstd: Tensor, grad: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Gradients of x and, in float32, of the weight."""
+
+    def silu_gated(self, gate: Tensor, value: Tensor) -> Tensor:
+        """silu(gate) * value, (N, d)."""
+
+    def silu_gated_backward(self, gate: Tensor, value: Tensor, grad: Tensor) -> tuple[Tensor, Tensor]:
+        """Gradients of gate and value."""
+
+    def softmax_(self, scores: Tensor, bias: Tensor, scale: float) -> Tensor:
+        """softmax(scale * scores + bias) in place; the rows of the bias repeat over the rows of the scores."""
+
+    def softmax_backward_(self, grad: Tensor, weights: Tensor, scale: float) -> Tensor:
+        """scale * weights * (grad - sum(weights * grad)) in place of grad."""
+
+    def log_sum_exp(self, logits: Tensor, *, softmax: bool) -> tuple[Tensor, Tensor | None]:
+        """(M,) float32 log-sum-exp of (M, V) logits, and their softmax where asked for."""
+
+
+_installed: Kernels | None = None
+
+
+def install(kernels: Kernels | None) -> None:
+    """Use these from now on; None: PyTorch alone."""
+    global _installed
+    _installed = kernels
+
+
+def installed() -> Kernels | None:
+    """What is installed."""
+    return _installed
+
+
+def active(x: Tensor) -> Kernels | None:
+    """What is installed, if it can work on this tensor."""
+    if _installed is not None and x.dtype == torch.bfloat16 and x.device.type == "cpu":
+        return _installed
+    return None

@@ -1,0 +1,165 @@
+"""The compiled passes give what PyTorch gives, up to one rounding to bfloat16, and let nothing non-finite vanish."""
+
+from __future__ import annotations
+
+import shutil
+
+import pytest
+import torch
+
+from hizala.core.ops import kernels
+from hizala.core.ops.attention import Rectangle, rectangle_attention
+from hizala.core.ops.elementwise import gated, rms_norm, turn_heads
+from hizala.core.ops.vocab import token_logps
+from hizala.engines.policy import load, native
+
+needs_compiler = pytest.mark.skipif(shutil.which("cc") is None, reason="no C compiler on this machine")
+
+
+@pytest.fixture
+def fast():
+    """The kernels, installed for one test."""
+    before = kernels.installed()
+    native.enable.cache_clear()
+    assert native.enable() == ""
+    yield kernels.installed()
+    kernels.install(before)
+
+
+def draw(*shape, seed=0, dtype=torch.bfloat16):
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed)).to(dtype)
+
+
+def both(run, *tensors):
+    """Values and gradients of `run` on bfloat16 tensors with the kernels, and on the same numbers in float64."""
+    results = []
+    for dtype in (None, torch.float64):
+        leaves = [(t if dtype is None else t.to(dtype)).clone().requires_grad_() for t in tensors]
+        out = run(*leaves)
+        grad = draw(*out.shape, seed=9)
+        results.append([out, *torch.autograd.grad(out, leaves, grad.to(out.dtype))])
+    return zip(*results, strict=True)
+
+
+def close(pairs, bound=6e-3):
+    """Every bfloat16 result is near the float64 one, relative to its size."""
+    for ours, exact in pairs:
+        assert ((ours.double() - exact).norm() / exact.norm()).item() < bound
+        assert torch.allclose(ours.double(), exact, rtol=0.03, atol=0.03 * exact.abs().max().item())
+
+
+@needs_compiler
+@pytest.mark.parametrize("d", [3, 16, 37, 256])
+def test_each_pass_equals_its_formula(fast, d):
+    x, weight = draw(11, d), draw(d, seed=1, dtype=torch.float32)
+    close(both(lambda a, w: rms_norm(a, w, 1e-5, 1.0), x, weight))
+    close(both(lambda g, u: gated(g, u, "silu"), x * 3, draw(11, d, seed=2)))
+
+
+@needs_compiler
+@pytest.mark.parametrize("normed", [False, True])
+@pytest.mark.parametrize("d", [6, 64])
+def test_turned_heads_equal_norm_and_rotation(fast, d, normed):
+    wide = draw(9, 5 * d)  # heads stand inside a wider row, as they leave a fused projection
+    angles = torch.rand(9, d // 2).repeat(1, 2)
+    cos, sin = angles.cos().bfloat16(), angles.sin().bfloat16()
+
+    def run(x, *weight):
+        heads = x[:, d : 4 * d].view(9, 3, d)
+        return turn_heads(heads, weight[0] if weight else None, cos.to(x.dtype), sin.to(x.dtype), 1e-5)
+
+    weights = [draw(d, seed=1, dtype=torch.float32)] if normed else []
+    close(both(run, wide, *weights))
+
+
+@needs_compiler
+@pytest.mark.parametrize("heads", [2, 4])
+def test_attention_equals_its_formula(fast, heads):
+    seen = torch.ones(40, 40).tril().bool()
+    seen[30:, 20:30] = False
+    bias = torch.zeros(40, 40, dtype=torch.bfloat16).masked_fill(~seen, -torch.inf)
+
+    def run(q, k, v):
+        parts = [Rectangle(0, 20, ((0, 20),), bias[:20, :20].to(q.dtype).contiguous())]
+        parts.append(Rectangle(20, 40, ((0, 40),), bias[20:].to(q.dtype).contiguous()))
+        return rectangle_attention(q, k, v, parts, 0.3)
+
+    close(both(run, draw(40, heads, 16), draw(40, 2, 16, seed=1), draw(40, 2, 16, seed=2)), bound=0.015)
+
+
+@needs_compiler
+@pytest.mark.parametrize("settings", [{"keep": 0, "block": 60}, {"keep": 0}, {}])
+def test_token_logps_equal_the_dense_formula(fast, settings):
+    targets = torch.arange(7)
+    hidden, weight = draw(7, 16), draw(23, 16, seed=1, dtype=torch.float32)
+    close(both(lambda h, w: token_logps(h, w, targets, **settings)[0], hidden, weight), bound=0.015)
+
+
+@needs_compiler
+def test_what_is_not_finite_stays_so(fast):
+    bad = draw(2, 20)
+    bad[0, 3] = torch.nan
+    bias = torch.zeros(2, 20, dtype=torch.bfloat16)
+    assert torch.isnan(fast.softmax_(bad.clone(), bias, 1.0)[0]).all()
+    assert torch.isfinite(fast.softmax_(bad.clone(), bias, 1.0)[1]).all()
+    assert torch.isnan(fast.log_sum_exp(bad, softmax=False)[0][0])
+    assert torch.isnan(fast.silu_gated(bad, bad)[0, 3])
+    assert torch.isnan(fast.rms_norm(bad, torch.ones(20), 1e-6)[0][0]).all()
+    bad[0, 3] = torch.inf
+    assert not torch.isfinite(fast.log_sum_exp(bad, softmax=False)[0][0])
+
+
+@needs_compiler
+def test_large_and_masked_scores(fast):
+    scores = torch.tensor([[3e4, -3e4, 0.0, 1.0]] * 2).bfloat16()
+    bias = torch.tensor([[0.0, 0.0, 0.0, -torch.inf], [-torch.inf, 0.0, 0.0, 0.0]]).bfloat16()
+    out = fast.softmax_(scores.clone(), bias, 1.0).float()
+    assert out.tolist()[0] == [1.0, 0.0, 0.0, 0.0]
+    assert torch.allclose(out[1], torch.tensor([0.0, 0.0, 0.2689, 0.7311]), atol=2e-3)
+
+
+@needs_compiler
+def test_the_whole_step_is_the_same_with_and_without_kernels(fast, make_model, make_groups, tmp_path):
+    make_model("qwen3", torch.float32).save_pretrained(tmp_path)
+    groups = make_groups((2, 3, 1))
+    results = []
+    for use in (fast, None):
+        policy = load(tmp_path, dtype="bfloat16")
+        kernels.install(use)
+        logps = policy.logps(policy.pack(groups, 1000)[0])
+        logps.tokens.sum().backward()
+        results.append((logps.tokens.detach(), torch.cat([p.grad.flatten() for p in policy.trainable().values()])))
+    (a, grad_a), (b, grad_b) = results
+    assert torch.allclose(a, b, atol=0.1)
+    assert torch.cosine_similarity(grad_a, grad_b, dim=0) > 0.999
+
+
+def test_without_a_compiler_pytorch_serves(monkeypatch):
+    before = kernels.installed()
+    kernels.install(None)
+    for change in ({"HIZALA_KERNELS": "0"}, {"CC": "no-such-compiler"}):
+        with monkeypatch.context() as patch:
+            for name, value in change.items():
+                patch.setenv(name, value)
+            native.enable.cache_clear()
+            assert native.enable() != ""
+            assert kernels.active(draw(2, 3)) is None
+    native.enable.cache_clear()
+    kernels.install(before)
+
+
+@needs_compiler
+def test_a_library_that_computes_something_else_is_not_used(monkeypatch, tmp_path):
+    source = tmp_path / "wrong.c"
+    names = ("softmax", "log_sum_exp", "silu_gated", "rms_norm")
+    source.write_text("\n".join(f"void {name}(void) {{}}" for name in names))
+    made = tmp_path / "wrong.so"
+    native.subprocess.run(["cc", "-shared", "-fPIC", "-o", str(made), str(source)], check=True)
+    monkeypatch.setattr(native, "_build", lambda _: made)
+    before = kernels.installed()
+    kernels.install(None)
+    native.enable.cache_clear()
+    assert "something else" in native.enable()
+    assert kernels.installed() is None
+    native.enable.cache_clear()
+    kernels.install(before)
