@@ -44,6 +44,7 @@ class Variant:
     micro: int = TRL_DEFAULT_MICRO
     sharing: bool = True
     pad_to_block: int = 0
+    kernels: bool = True
 
 
 def trl(micro: int, *, dtype: str = "bfloat16", precompute: bool = False, checkpointing: bool = False) -> Variant:
@@ -57,6 +58,8 @@ OURS = Variant("Hizala bf16", "hizala")
 OURS_STORED = Variant("Hizala bf16 +ref stored", "hizala", precompute=True)
 OURS_FP32 = Variant("Hizala fp32", "hizala", "float32")
 FLAT_FP32 = Variant("Hizala fp32, prompt not shared", "hizala", "float32", sharing=False)
+UNCOMPILED = Variant("Hizala bf16, no compiled passes", "hizala", kernels=False)
+BESIDE = Variant("Hizala bf16 beside fp32", "hizala")
 PADDED_FP32 = Variant("Hizala fp32, not shared, padded", "hizala", "float32", sharing=False, pad_to_block=8)
 
 
@@ -98,6 +101,7 @@ class Bench:
         self.samples: dict[str, list[dict[str, float]]] = {}
         self.rejected: dict[str, int] = {}
         self.done: dict[str, dict[str, Any]] = {}
+        self.kernels = ""
 
     def start(self, variant: Variant) -> Worker:
         """The variant's process, started when it is not there yet; returns when it has made its warm-up step."""
@@ -124,6 +128,8 @@ class Bench:
     def stop(self, variant: Variant) -> None:
         """End a variant's process and keep what it measured."""
         worker = self.alive.pop(variant.name)
+        if variant == OURS:
+            self.kernels = str(worker.ready["kernels"])
         self.samples[variant.name] = worker.samples
         self.rejected[variant.name] = len(worker.rejected)
         self.done[variant.name] = worker.stop()
@@ -138,10 +144,10 @@ class Bench:
         workers = [self.start(v) for v in variants]
         interleave(workers, rounds, self.options.limit, self.options.tries)
 
-    def rate(self, variant: Variant) -> float:
+    def rate(self, variant: Variant, clock: str = "wall") -> float:
         """Median pairs per second."""
         worker = self.alive.get(variant.name)
-        return median_rate(worker.samples if worker else self.samples[variant.name])
+        return median_rate(worker.samples if worker else self.samples[variant.name], clock)
 
     def fastest(self, variants: Sequence[Variant]) -> Variant:
         """The fastest of some variants by one round each; the others are ended."""
@@ -207,14 +213,8 @@ def measure_float32(bench: Bench, micro: int) -> dict[str, Variant]:
     default = trl(min(TRL_DEFAULT_MICRO, bench.options.batch), dtype="float32")
     chain = {"trl": default, "ours": OURS_FP32}
     if bench.size in bench.options.shares:
-        chain = {
-            "trl": default,
-            "trl_best": trl(micro, dtype="float32"),
-            "padded": PADDED_FP32,
-            "flat": FLAT_FP32,
-            "ours": OURS_FP32,
-            "ours_bf16": Variant("Hizala bf16 beside fp32", "hizala"),
-        }
+        chain = {"trl": default, "trl_best": trl(micro, dtype="float32"), "padded": PADDED_FP32, "flat": FLAT_FP32}
+        chain |= {"ours": OURS_FP32, "uncompiled": UNCOMPILED, "ours_bf16": BESIDE}
         chain = {k: v for k, v in chain.items() if k != "trl_best" or v != default}
     say("float32" + (" and the shares of the gain, taking turns:" if len(chain) > 2 else ", one round each:"))
     bench.race(list(chain.values()), max(1, bench.options.rounds - 1) if len(chain) > 2 else 1)
@@ -232,7 +232,8 @@ def shares_of(bench: Bench, wide: dict[str, Variant]) -> dict[str, float]:
         "lean_loop": rate["padded"] / rate["trl"],
         "no_padding": rate["flat"] / rate["padded"],
         "shared_prompt": rate["ours"] / rate["flat"],
-        "number_format": rate["ours_bf16"] / rate["ours"],
+        "number_format": rate["uncompiled"] / rate["ours"],
+        "compiled_passes": rate["ours_bf16"] / rate["uncompiled"],
         "all": rate["ours_bf16"] / rate["trl"],
         "float32_to_trl_best_micro": rate["ours"] / max(rate["trl"], rate.get("trl_best", 0.0)),
     }
@@ -287,6 +288,10 @@ def report(
     peers = [v for v in scan if v.micro >= TRL_DEFAULT_MICRO] + [default]
     return {
         "ratio": min(in_step, kept),
+        "ratio_of_cpu_time": min(
+            bench.rate(OURS, "cpu") / bench.rate(best, "cpu"),
+            bench.rate(OURS_STORED, "cpu") / bench.rate(stored, "cpu"),
+        ),
         "in_step": in_step,
         "stored_reference": kept,
         "in_step_to_trl_at_its_default_batch": bench.rate(OURS) / max(bench.rate(v) for v in peers),
@@ -305,6 +310,7 @@ def report(
             "other_cores_median": statistics.median(s["other"] for rows in bench.samples.values() for s in rows),
         },
         "tokens_per_pair": bench.tokens,
+        "kernels": bench.kernels,
     }
 
 
@@ -312,6 +318,7 @@ def gather(results: dict[str, dict[str, Any]], seconds: float) -> dict[str, Any]
     """The JSON object: figure -> size -> value."""
     names = {
         "ratios": "ratio",
+        "ratios_of_cpu_time": "ratio_of_cpu_time",
         "ratios_in_step": "in_step",
         "ratios_stored_reference": "stored_reference",
         "ratios_to_trl_at_its_default_batch": "in_step_to_trl_at_its_default_batch",
@@ -323,6 +330,7 @@ def gather(results: dict[str, dict[str, Any]], seconds: float) -> dict[str, Any]
         "pairs_per_second": "pairs_per_second",
         "samples": "samples",
         "tokens_per_pair": "tokens_per_pair",
+        "compiled_passes": "kernels",
     }
     figures: dict[str, Any] = {name: {size: r[key] for size, r in results.items()} for name, key in names.items()}
     return {**rounded(figures), "targets": TARGETS, "tolerance": TOLERANCE, "seconds": round(seconds)}

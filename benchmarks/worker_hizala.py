@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import os
 import sys
 import tempfile
 import time
@@ -37,11 +38,14 @@ def groups_of(pairs: Sequence[TokenPair], pad_to_block: int) -> list[Any]:
 
 def main(spec: dict[str, Any]) -> None:
     gate = Turnstile(spec)
+    if not spec["kernels"]:
+        os.environ["HIZALA_KERNELS"] = "0"
     import torch
 
     torch.set_num_threads(spec.get("threads", 1))
     from hizala.algorithms import algorithms
     from hizala.engines.policy import load
+    from hizala.engines.policy.native import enable
     from hizala.engines.train import Engine, MetricsLog, Objective, Settings, measure
 
     gate.imported()
@@ -65,7 +69,7 @@ def main(spec: dict[str, Any]) -> None:
     else:
         reference = load(model, **how)
         reference.module.requires_grad_(False)
-    gate.extra = {"construct": time.perf_counter() - begun}
+    gate.extra = {"construct": time.perf_counter() - begun, "kernels": enable() or "in use"}
     with tempfile.TemporaryDirectory() as out:
         log = MetricsLog(Path(out))
         for number, batch in enumerate(itertools.cycle(batches), start=1):
