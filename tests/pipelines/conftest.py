@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -20,7 +19,7 @@ def write_recipe(tmp_path: Path) -> Callable[..., Path]:
     """A recipe file with the given stage lines; runs go below the test's own directory."""
 
     def write(
-        *stages: str, name: str = "tiny", model: str = os.environ.get("HV_TEST_MODEL", "embedded"), extra: str = ""
+        *stages: str, name: str = "tiny", model: str = "embedded", extra: str = ""
     ) -> Path:
         path = tmp_path / f"{name}.yaml"
         lines = "\n".join(f"  - {stage}" for stage in stages)

@@ -7,6 +7,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import torch
+from safetensors.torch import load_file
 
 import hizala
 from hizala import ledger
@@ -103,3 +105,21 @@ def test_two_processes_cannot_run_in_one_directory(write_recipe: Writer) -> None
     run.mkdir(parents=True)
     with ledger.Ledger(run), pytest.raises(RunError, match="another process"):
         hizala.run(recipe, report=False)
+
+
+def test_the_best_checkpoint_is_the_one_exported(write_recipe: Writer) -> None:
+    """At a learning rate that ruins the model the best held-out loss is the first one."""
+    ruinous = SFT.replace("steps: 4", "steps: 6, learning_rate: 0.05, schedule: constant, warmup: 0.0")
+    last = hizala.run(write_recipe(ruinous, name="last"), report=False)
+    best = hizala.run(
+        write_recipe(ruinous.replace("steps: 6", "steps: 6, keep_best: -loss"), name="best"), report=False
+    )
+    rows = [row for row in lines(best.path / "stages" / "01-sft" / "metrics.jsonl") if row["split"] == "eval"]
+    held = {int(str(row["step"])): row["loss"] for row in rows if row["step"]}
+    step = min(held, key=lambda at: held[at]["value"])  # type: ignore[index]
+    stored = best.path / "stages" / "01-sft" / "checkpoints" / f"best-{step:08d}" / "weights.safetensors"
+    weights, kept = load_file(best.models["sft"] / "model.safetensors"), load_file(stored)
+    name = "model.embed_tokens.weight"
+    assert torch.equal(weights[name].float(), kept[name].float())
+    if step != 6:
+        assert not torch.equal(weights[name], load_file(last.models["sft"] / "model.safetensors")[name])

@@ -22,7 +22,6 @@ from hizala.engines import track
 from hizala.engines.data.templates import ChatTemplate
 from hizala.engines.policy import Policy, load
 from hizala.engines.train import Engine, MetricsLog, Objective, Settings
-from hizala.engines.train.world import whole
 from hizala.pipelines import reference
 from hizala.pipelines.context import ModelRef, StageContext
 from hizala.pipelines.material import Batches, Material, load_template, open_source, prepare
@@ -58,7 +57,9 @@ def train(context: StageContext) -> None:
     total = settings.steps or batches.steps(settings.epochs)
     engine = Engine(policy, engine_settings(settings, total, context.key))
     _Loop(context, settings, engine, objective, material, columns, batches, total).run()
-    _export(context, policy, settings)
+    if settings.keep_best:
+        engine.load(context.dir / "checkpoints", best=True)
+    _export(context, policy, engine, settings)
 
 
 def make_objective(row: Algorithm, settings: TrainSettings) -> Objective:
@@ -193,12 +194,12 @@ class _Loop:
                 log.train(step + 1, report.metrics, report.perf)
                 trackers.log({**report.metrics, **report.perf}, step + 1)
                 bar.advance(1, _headline(report.metrics))
-                last = step + 1 == self.total
+                last, stop = step + 1 == self.total, self._stopping()
                 if last or (step + 1) % self.eval_every == 0:
                     self._evaluate(step + 1, log, trackers)
-                if last or self.stop or (step + 1) % self.save_every == 0:
+                if last or stop or (step + 1) % self.save_every == 0:
                     self._save(step + 1, log)
-                if self.stop and not last:
+                if stop and not last:
                     raise KeyboardInterrupt
             for finding in (*self.engine.findings, *trackers.findings):
                 say(f"  {finding.severity}: {finding.message}")
@@ -216,6 +217,10 @@ class _Loop:
     def _ask_to_stop(self) -> None:
         self.stop = True
         say("  stopping after this step: a checkpoint will be written (press again to stop at once)")
+
+    def _stopping(self) -> bool:
+        """Whether any process was asked to stop; all agree, so that none waits for one that left."""
+        return any(self.engine.world.gather(self.stop))
 
     def _resume(self) -> tuple[MetricsLog, int]:
         state = self.engine.load(self.home)
@@ -279,12 +284,12 @@ def _interrupt(ask: Callable[[], None]) -> Iterator[None]:
             signal.signal(number, old)
 
 
-def _export(context: StageContext, policy: Policy, settings: TrainSettings) -> None:
+def _export(context: StageContext, policy: Policy, engine: Engine, settings: TrainSettings) -> None:
     """Write the trained model beside the checkpoints, at once or not at all."""
     target, partial = context.dir / "model", context.dir / ".model.partial"
     if context.first:
         shutil.rmtree(partial, ignore_errors=True)
-    with whole(policy.module):
+    with engine.whole():
         if context.first:
             policy.save(partial)
     if context.first:

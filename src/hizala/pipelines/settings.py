@@ -84,7 +84,7 @@ class TrainSettings(Strict):
     ] = None
     save_every: Annotated[int | None, Field(ge=1, description="steps between checkpoints; default: a tenth")] = None
     eval_every: Annotated[int | None, Field(ge=1, description="steps between held-out evaluations")] = None
-    keep_last: Annotated[int, Field(ge=1, description="newest checkpoints to keep")] = 1
+    keep_last: Annotated[int, Field(ge=1, description="newest checkpoints to keep")] = 2
     keep_best: Annotated[
         str | None,
         Field(description="held-out metric whose best checkpoint is kept and exported; '-' before it: lower is better"),

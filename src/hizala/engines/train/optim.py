@@ -6,9 +6,9 @@ from collections.abc import Iterable
 
 import torch
 from torch import Tensor, nn
-from torch.distributed.tensor import DTensor
 
 from hizala.engines.train.settings import Settings
+from hizala.engines.train.sharded import is_sharded_tensor
 from hizala.errors import TrainError
 
 # Sums of float32 squares over more elements than this lose digits that a clip factor would hand to every weight.
@@ -48,7 +48,7 @@ def build(module: nn.Module, settings: Settings) -> torch.optim.AdamW:
 
 def local(tensor: Tensor) -> Tensor:
     """This process's part of a tensor."""
-    return tensor.to_local() if isinstance(tensor, DTensor) else tensor
+    return tensor.to_local() if is_sharded_tensor(tensor) else tensor
 
 
 def gradients(parameters: Iterable[nn.Parameter]) -> list[Tensor]:

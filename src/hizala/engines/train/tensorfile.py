@@ -11,7 +11,8 @@ from pathlib import Path
 
 import torch
 from torch import Tensor
-from torch.distributed.tensor import DTensor, distribute_tensor
+
+from hizala.engines.train.sharded import is_sharded_tensor
 
 _NAMES = {
     torch.float64: "F64",
@@ -44,13 +45,13 @@ class Entry:
         """The whole tensor's bytes; a collective where it is sharded."""
         self.taken = True
         whole = self.tensor.detach()
-        if isinstance(whole, DTensor):
+        if is_sharded_tensor(whole):
             whole = whole.full_tensor()
         return whole.cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data
 
     def attend(self) -> None:
         """Take part in bringing the tensor together, where that is due and has not been done."""
-        if isinstance(self.tensor, DTensor) and not self.taken:
+        if is_sharded_tensor(self.tensor) and not self.taken:
             self.content()
 
 
@@ -92,7 +93,9 @@ def write_tensors(path: Path, entries: Sequence[Entry]) -> dict[str, str | int]:
 def place(whole: Tensor, like: Tensor) -> Tensor:
     """A whole tensor laid out as another one is: the same device, and this process's shard of it."""
     moved = whole.to(like.device)
-    if isinstance(like, DTensor):
+    if is_sharded_tensor(like):
+        from torch.distributed.tensor import distribute_tensor
+
         return distribute_tensor(moved, like.device_mesh, like.placements, src_data_rank=None)
     return moved
 

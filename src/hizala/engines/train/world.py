@@ -13,9 +13,8 @@ from typing import Any
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
-from torch.distributed.device_mesh import init_device_mesh
-from torch.distributed.fsdp import FSDPModule, fully_shard
 
+from hizala.engines.train.sharded import is_sharded_module
 from hizala.errors import TrainError
 
 
@@ -100,14 +99,17 @@ def shard(module: nn.Module, world: World, device: str) -> None:
 
     Gradients are summed, not averaged: each process's loss already stands over the global denominator.
     """
-    if world.size == 1 or isinstance(module, FSDPModule):
+    if world.size == 1 or is_sharded_module(module):
         return
+    from torch.distributed.device_mesh import init_device_mesh
+    from torch.distributed.fsdp import fully_shard
+
     mesh = init_device_mesh("cuda" if device.startswith("cuda") else "cpu", (world.size,))
     for block in _blocks(module):
         fully_shard(block, mesh=mesh)
     fully_shard(module, mesh=mesh)
     for part in module.modules():
-        if isinstance(part, FSDPModule):
+        if is_sharded_module(part):
             part.set_gradient_divide_factor(1.0)
             part.set_force_sum_reduction_for_comms(True)
 
@@ -124,7 +126,7 @@ def _blocks(module: nn.Module) -> Iterator[nn.Module]:
 @contextmanager
 def whole(module: nn.Module) -> Iterator[None]:
     """While open, every process holds the whole of a sharded module's parameters."""
-    parts = [part for part in module.modules() if isinstance(part, FSDPModule)]
+    parts = [part for part in module.modules() if is_sharded_module(part)]
     for part in parts:
         part.unshard()
     try:
