@@ -159,3 +159,9 @@ def test_adapters_on_layers_that_are_not_there_are_refused(tmp_path):
     build("gpt_neox", tmp_path, torch.float32)
     with pytest.raises(ConfigError, match="gate_proj"):
         load(tmp_path, lora={"rank": 2, "alpha": 2.0, "targets": ["gate_proj"]})
+
+
+def test_why_prompts_are_not_shared_is_on_record(tmp_path):
+    build("mamba", tmp_path, torch.float32)
+    policy = load(tmp_path)
+    assert policy.facts["sharing"] == f"no: {ROWS['mamba']}"

@@ -83,6 +83,7 @@ def test_rectangles_hold_every_row_once_and_mask_what_the_tree_masks(responses, 
     assert torch.equal(seen, tree_mask(span, window))
 
 
+@pytest.mark.filterwarnings("ignore:flex_attention called without torch.compile")
 @pytest.mark.parametrize("family", ["qwen3", "gemma3_text", "mistral"])
 def test_every_kind_of_attention_gives_the_same_log_probs(family, make_model, make_groups, tmp_path):
     make_model(family).save_pretrained(tmp_path)
@@ -95,3 +96,17 @@ def test_every_kind_of_attention_gives_the_same_log_probs(family, make_model, ma
             results[kind] = torch.cat([policy.logps(tree).tokens for tree in policy.pack(groups, 1000)])
     assert torch.allclose(results["tree"], results["sdpa"], atol=1e-5)
     assert torch.allclose(results["flex"], results["sdpa"], atol=1e-5)
+
+
+def test_a_token_outside_of_the_vocabulary_is_refused(make_model, tmp_path):
+    make_model("qwen3").save_pretrained(tmp_path)
+    policy = load(tmp_path)
+    for token in (61, -1):
+        with pytest.raises(DataError, match="not in the model's vocabulary of 61"):
+            policy.pack([TokenGroup([1], (TokenBranch([token], [True]),))], 100)
+
+
+def test_how_a_policy_computes_is_on_record(make_model, tmp_path):
+    make_model("qwen3").save_pretrained(tmp_path)
+    facts = load(tmp_path, sharing=False).facts
+    assert facts == {"dtype": "float32", "attention": "auto", "sharing": "no", "compiled passes": "no"}

@@ -13,6 +13,8 @@ from hizala.core.ops import kernels
 # Elements of one (tokens, vocabulary) block. 2 Mi is 8 MiB in float32: large enough for a matrix product at full
 # speed, small enough to stay in a last-level cache.
 BLOCK = 1 << 21
+# A GPU needs larger products to be busy.
+BLOCK_CUDA = 1 << 25
 # Up to this many elements the probabilities are kept for the backward pass instead of being computed twice.
 KEEP = 1 << 23
 
@@ -24,7 +26,7 @@ def token_logps(
     *,
     temperature: float = 1.0,
     entropy: bool = False,
-    block: int = BLOCK,
+    block: int | None = None,
     keep: int = KEEP,
 ) -> tuple[Tensor, Tensor | None]:
     """log softmax(hidden weight^T / temperature) at `targets`, in blocks over the vocabulary.
@@ -35,7 +37,7 @@ def token_logps(
         targets: (M,) int64 in [0, V).
         temperature: > 0; divides the logits.
         entropy: also return the entropy of each distribution.
-        block: most logits that stand in memory at once.
+        block: most logits that stand in memory at once; None for `BLOCK`, on a GPU `BLOCK_CUDA`.
         keep: up to this many logits in all, probabilities are kept for the backward pass.
     Returns:
         (M,) nats, and (M,) nats or None; float32 or better, the softmax being computed in it.
@@ -44,6 +46,8 @@ def token_logps(
         # Nothing to score, but the result stays part of the graph so that a backward pass finds its way.
         nothing = hidden.sum(-1).to(torch.promote_types(hidden.dtype, torch.float32))
         return nothing, nothing if entropy else None
+    if block is None:
+        block = BLOCK_CUDA if hidden.is_cuda else BLOCK
     logps, plogp = _TokenLogps.apply(hidden, weight, targets, 1.0 / temperature, entropy, block, keep)  # type: ignore[no-untyped-call]
     return logps, plogp if entropy else None
 

@@ -159,7 +159,11 @@ class FlexAttend:
                 visible = (group[row] == group[column]) & same & (behind >= 0)
                 return visible if window is None else visible & (behind < window)
 
-            self.forest.cache[key] = create_block_mask(seen, None, None, n, n, device=str(position.device))
+            # Compiled, the mask is made block by block; else as a whole (n, n) matrix.
+            on = position.device
+            self.forest.cache[key] = create_block_mask(
+                seen, None, None, n, n, device=str(on), _compile=on.type == "cuda"
+            )
         return self.forest.cache[key]
 
 

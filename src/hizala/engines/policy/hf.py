@@ -102,6 +102,12 @@ class HfPolicy(Policy):
         """Rows of the vocabulary."""
         return int(self.module.get_output_embeddings().weight.shape[0])
 
+    @property
+    def facts(self) -> dict[str, str]:
+        """How it computes, for the record of a run."""
+        sharing = "yes" if self.sharing else f"no: {self.reason}"
+        return {"dtype": self.dtype, "attention": "transformers", "sharing": sharing, "compiled passes": "no"}
+
     def logps(self, tree: Forest, *, entropy: bool = False, temperature: float = 1.0) -> SeqLogps:
         """Log-probs of the counted response tokens; see `Policy.logps`."""
         logits = self._run(tree, tree.predictors, lambda inputs: self.module(**inputs).logits)

@@ -12,6 +12,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from hizala.core.logps import SeqLogps
+from hizala.core.ops import kernels
 from hizala.core.ops.vocab import token_logps
 from hizala.engines.policy import heads as head_kinds
 from hizala.engines.policy import lora as adapters
@@ -21,7 +22,7 @@ from hizala.engines.policy.attention import attend_over, checked
 from hizala.engines.policy.cache import Generates
 from hizala.engines.policy.decoder import Decoder
 from hizala.engines.policy.forest import Forest, pack
-from hizala.errors import ConfigError, ModelError
+from hizala.errors import ConfigError, DataError, ModelError
 from hizala.records import TokenGroup
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float64": torch.float64}
@@ -72,8 +73,29 @@ class Policy(Generates):
         return self._lora is not None
 
     def pack(self, groups: Sequence[TokenGroup], token_budget: int) -> list[Forest]:
-        """Whole groups packed in order into rows of at most `token_budget` tokens (a larger group stands alone)."""
-        return pack(groups, token_budget, self.device, sharing=self.sharing)
+        """Whole groups packed in order into rows of at most `token_budget` tokens (a larger group stands alone).
+
+        Raises:
+            DataError: a prompt is empty, or a token is not in the vocabulary.
+        """
+        trees = pack(groups, token_budget, self.device, sharing=self.sharing)
+        for tree in trees:
+            low, high = (int(x) for x in tree.ids.aminmax())
+            if low < 0 or high >= self.vocab_size:
+                message = f"token {high if low >= 0 else low} is not in the model's vocabulary of {self.vocab_size}"
+                raise DataError(message, where=tree.groups[0].id, fix="use the tokenizer that belongs to the model")
+        return trees
+
+    @property
+    def facts(self) -> dict[str, str]:
+        """How it computes, for the record of a run: dtype, attention, sharing (or why not), compiled passes."""
+        compiled = "yes" if kernels.active(torch.empty(0, dtype=self.module.dtype, device=self.device)) else "no"
+        return {
+            "dtype": str(self.module.dtype).removeprefix("torch."),
+            "attention": self.attention,
+            "sharing": "yes" if self.sharing else "no",
+            "compiled passes": compiled,
+        }
 
     def logps(self, tree: Forest, *, entropy: bool = False, temperature: float = 1.0) -> SeqLogps:
         """Log-probs of the counted response tokens, responses in the order of the tree's groups.
