@@ -48,6 +48,8 @@ def train(context: StageContext) -> None:
         template = load_template(context.model.path, settings.template)
     material = _material(context, settings, row, template)
     policy = _policy(context, settings)
+    if context.ledger is not None:
+        context.ledger.append("policy", {"stage": context.stage.name, **policy.facts})
     objective = make_objective(row, settings)
     columns: Columns = {}
     if "reference" in objective.measures:
