@@ -32,7 +32,7 @@ class Policy(Protocol):
         """What holds the parameters."""
 
     def pack(self, groups: Sequence[TokenGroup], token_budget: int) -> Sequence[Any]:
-        """Whole groups packed in order into rows of at most `token_budget` tokens (a larger group stands alone): `Tree`s."""
+        """`Tree`s of whole groups in order, of at most `token_budget` tokens each (a larger group stands alone)."""
 
     def logps(self, tree: Any, *, entropy: bool = False, temperature: float = 1.0) -> SeqLogps:
         """Log-probs of the counted response tokens, responses in the order of the tree's groups."""

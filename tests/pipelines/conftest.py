@@ -18,9 +18,7 @@ def one_thread() -> None:
 def write_recipe(tmp_path: Path) -> Callable[..., Path]:
     """A recipe file with the given stage lines; runs go below the test's own directory."""
 
-    def write(
-        *stages: str, name: str = "tiny", model: str = "embedded", extra: str = ""
-    ) -> Path:
+    def write(*stages: str, name: str = "tiny", model: str = "embedded", extra: str = "") -> Path:
         path = tmp_path / f"{name}.yaml"
         lines = "\n".join(f"  - {stage}" for stage in stages)
         head = f"name: {name}\nmodel: {model}\nseed: 3\nthreads: 1\nout: {tmp_path / 'runs'}\ntrackers: []\n"
