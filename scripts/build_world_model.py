@@ -204,8 +204,8 @@ def batches(tokenizer: Tokenizer, seed: int, tokens: int) -> Iterator[tuple[torc
             yield ids, (places >= starts) & (places < stops), min(seen / tokens, 1.0)
 
 
-def train(tokenizer: Tokenizer, seed: int, tokens: int, log: bool) -> Qwen3ForCausalLM:
-    """The model after `tokens` tokens."""
+def train(tokenizer: Tokenizer, seed: int, tokens: int, log_every: int = 0) -> Qwen3ForCausalLM:
+    """The model after `tokens` tokens; a line of progress every `log_every` steps (0: none)."""
     torch.manual_seed(seed)
     ids = {name: tokenizer.token_to_id(token) for name, token in (("eos_token_id", END), ("pad_token_id", PAD))}
     config = Qwen3Config(vocab_size=VOCAB, bos_token_id=None, **ids, **ARCHITECTURE)
@@ -231,7 +231,7 @@ def train(tokenizer: Tokenizer, seed: int, tokens: int, log: bool) -> Qwen3ForCa
             optimiser.step()
             optimiser.zero_grad(set_to_none=True)
         recent.append(loss.item())
-        if log and step % 200 == 0:
+        if log_every and step % log_every == 0:
             seconds = time.perf_counter() - began
             print(f"step {step:5d}  {progress:6.1%}  loss {sum(recent) / len(recent):.3f}  {seconds:.0f} s", flush=True)
             recent = []
@@ -316,13 +316,13 @@ Bu dünyanın dışında bir şey bilmez; gerçek bir uygulamada kullanılmamal�
 """
 
 
-def build(out: Path, *, seed: int = 7, tokens: int = 4_500_000, n_eval: int = 1000, log: bool = False) -> str:
+def build(out: Path, *, seed: int = 7, tokens: int = 4_500_000, n_eval: int = 1000, log_every: int = 0) -> str:
     """Build everything into `out`; returns the SHA-256 of the weights and the tokenizer together."""
     torch.set_num_threads(1)
     out.mkdir(parents=True, exist_ok=True)
     tokenizer = train_tokenizer(seed)
     save_tokenizer(tokenizer, out)
-    model = train(tokenizer, seed, tokens, log).to(torch.bfloat16)
+    model = train(tokenizer, seed, tokens, log_every).to(torch.bfloat16)
     model.generation_config.update(
         eos_token_id=[tokenizer.token_to_id(END)], pad_token_id=tokenizer.token_to_id(PAD), do_sample=True,
         temperature=1.0, top_k=0, max_new_tokens=96,
@@ -360,10 +360,8 @@ def main() -> None:
     parser.add_argument("--eval", type=int, default=1000, help="test problems to evaluate on, 0 for none")
     arguments = parser.parse_args()
     began = time.perf_counter()
-    print(json.dumps({
-        "digest": build(arguments.out, seed=arguments.seed, tokens=arguments.tokens, n_eval=arguments.eval, log=True),
-        "seconds": round(time.perf_counter() - began),
-    }))  # fmt: skip
+    made = build(arguments.out, seed=arguments.seed, tokens=arguments.tokens, n_eval=arguments.eval, log_every=200)
+    print(json.dumps({"digest": made, "seconds": round(time.perf_counter() - began)}))
 
 
 if __name__ == "__main__":

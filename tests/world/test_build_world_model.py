@@ -31,11 +31,11 @@ def test_two_runs_make_the_same_bits_and_another_seed_other_bits(script: ModuleT
     assert made[0] == made[1] != made[2]
 
 
-def test_a_few_hundred_steps_lower_the_loss(script: ModuleType, capsys: pytest.CaptureFixture[str]) -> None:
-    script.train(script.train_tokenizer(7), 7, 215_000, log=True)
+def test_a_few_steps_lower_the_loss(script: ModuleType, capsys: pytest.CaptureFixture[str]) -> None:
+    script.train(script.train_tokenizer(7), 7, 45_000, log_every=20)
     logged = [float(line.split("loss")[1].split()[0]) for line in capsys.readouterr().out.splitlines()]
-    assert logged
-    assert logged[0] < 4.5  # mean of the first 200 steps; the untrained model stands at log(2048) = 7.6
+    assert len(logged) == 2
+    assert logged[1] < logged[0] - 1.0
 
 
 def test_the_unsure_phase_has_the_shares_it_names(script: ModuleType) -> None:

@@ -101,10 +101,10 @@ def test_demonstrations_show_skill_rightly_and_conduct_unevenly() -> None:
     for group in groups:
         perfect[group.meta["family"] == "conduct"].append(gold_of(group, 0) == 1.0)
     assert all(perfect[False])
-    assert sum(perfect[True]) / len(perfect[True]) == pytest.approx(0.6, abs=0.05)
+    assert sum(perfect[True]) / len(perfect[True]) == pytest.approx(0.5, abs=0.05)
     assert all(gold_of(g, 0) == 1.0 for g in world.chat(200, 1, manners=1.0))
     thinking = [g.responses[0].text.startswith("<think>") for g in groups if g.meta["family"] == "arithmetic"]
-    assert sum(thinking) / len(thinking) == pytest.approx(0.9, abs=0.03)
+    assert sum(thinking) / len(thinking) == pytest.approx(0.85, abs=0.03)
 
 
 @pytest.mark.parametrize("noise", [0.0, 0.1, 0.3])
@@ -133,7 +133,7 @@ def test_length_bias_makes_the_longer_win_as_often_as_asked() -> None:
 
 
 def test_style_bias_makes_the_flatterer_win_as_often_as_asked() -> None:
-    groups = world.preferences(3000, 2, style_bias=0.6)
+    groups = world.preferences(3000, 2, style_bias=0.6, tasks=["arithmetic", "conduct"])
     flatters = [[r.text.startswith(("Harika bir soru!", "What a great")) for r in g.responses] for g in groups]
     unequal = [f for f in flatters if f[0] != f[1]]
     assert 0.4 < len(unequal) / len(groups) < 0.6

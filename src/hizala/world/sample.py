@@ -20,6 +20,8 @@ FAMILIES: dict[str, tuple[str, ...]] = {
     "conduct": ("style", "privacy", "premise"),
 }
 _SKILLS = frozenset(FAMILIES["arithmetic"] + FAMILIES["instruction"])
+# How often an arithmetic answer reasons first, by its quality: who guesses is wrong more often.
+_THINKS: dict[Quality, float] = {"good": 0.97, "half": 0.9, "bad": 0.5}
 # Superficial ornament, for annotators with a known bias: it says nothing and no instruction asks for it.
 _FLOURISH = {"tr": "Harika bir soru! ", "en": "What a great question! "}
 _PADDING = {
@@ -176,8 +178,8 @@ def chat(
     lang: str | None = None,
     tasks: Sequence[str] | None = None,
     skill: float = 1.0,
-    manners: float = 0.6,
-    think: float = 0.9,
+    manners: float = 0.5,
+    think: float = 0.85,
 ) -> list[Group]:
     """Demonstrations for SFT: one response a group.
 
@@ -221,7 +223,7 @@ def _candidates(
 ) -> list[tuple[str, float]]:
     lang, made = group.meta["lang"], []
     for quality in qualities:
-        text = adorn(respond(group, quality, rng, rng.random() < 0.8), lang, rng, length, style)
+        text = adorn(respond(group, quality, rng, rng.random() < _THINKS[quality]), lang, rng, length, style)
         made.append((text, gold(group, text).value or 0.0))
     return made
 
@@ -275,9 +277,9 @@ def _faults(noise: float, length_bias: float, style_bias: float) -> None:
 
 def _unequal(rng: Random) -> tuple[Quality, Quality]:
     draw = rng.random()
-    if draw < 0.7:
+    if draw < 0.70:
         return "good", "bad"
-    return ("good", "half") if draw < 0.9 else ("half", "bad")
+    return ("good", "half") if draw < 0.95 else ("half", "bad")
 
 
 def _verdict(
