@@ -20,6 +20,7 @@ from torch import Tensor
 from hizala.core.reduce import Layout, reduce
 from hizala.core.schedule import factor
 from hizala.engines.train import checkpoint, measuring, optim, state
+from hizala.engines.train.heap import keep_freed_memory
 from hizala.engines.train.objective import Objective
 from hizala.engines.train.settings import Settings
 from hizala.engines.train.tally import Tally, divergence, per_group
@@ -55,6 +56,8 @@ class Engine:
     def __init__(self, policy: Policy, settings: Settings) -> None:
         self.policy, self.settings = policy, settings
         self.device = next(policy.module.parameters()).device
+        if self.device.type == "cpu":
+            keep_freed_memory()
         self.world = World.current()
         shard(policy.module, self.world, self.device.type)
         self.optimizer = optim.build(policy.module, settings)
