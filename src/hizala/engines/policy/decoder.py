@@ -41,8 +41,18 @@ class Rotation(NamedTuple):
     sin: Tensor
 
 
+class Embedding(nn.Embedding):
+    """An embedding whose weights come from a file: drawing them first would cost time and imports."""
+
+    def reset_parameters(self) -> None:
+        """Leave the weights as they are."""
+
+
 class Linear(nn.Linear):
     """A linear layer that computes in the dtype of its input, whatever its weight is held in."""
+
+    def reset_parameters(self) -> None:
+        """Leave the weights as they are: they come from a file."""
 
     def forward(self, x: Tensor) -> Tensor:
         """x W^T + b, (N, out)."""
@@ -150,7 +160,7 @@ class Trunk(nn.Module):
 
     def __init__(self, arch: Arch) -> None:
         super().__init__()
-        self.embed_tokens = nn.Embedding(arch.vocab_size, arch.hidden)
+        self.embed_tokens = Embedding(arch.vocab_size, arch.hidden)
         self.layers = nn.ModuleList(Layer(arch, i) for i in range(arch.layers))
         self.norm = Norm(arch.hidden, arch.eps, arch.norm_offset)
 

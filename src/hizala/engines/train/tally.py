@@ -7,7 +7,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from hizala.core.kl import k3
+from hizala.core.kl import k2
 from hizala.core.logps import SeqLogps, Terms
 from hizala.core.reduce import Layout
 from hizala.engines.train.objective import Objective
@@ -39,10 +39,14 @@ class Tally:
 
 
 def divergence(values: dict[str, SeqLogps]) -> Tensor | None:
-    """(N,) nats, how far the policy is from the reference at each counted token; None without a reference."""
+    """(N,) nats, how far the policy is from the reference at each counted token; None without a reference.
+
+    Estimator k2: the tokens are the data's, not the policy's, and k3 grows exponentially where the policy has
+    moved away from a token it is taught to avoid.
+    """
     if "reference" not in values:
         return None
-    return k3(values["policy"].tokens.detach(), values["reference"].tokens.detach())
+    return k2(values["policy"].tokens.detach(), values["reference"].tokens.detach())
 
 
 def per_group(
