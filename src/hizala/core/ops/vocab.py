@@ -67,31 +67,33 @@ class _TokenLogps(torch.autograd.Function):
         step = max(1, min(v, block // m))
         rows = torch.arange(m, device=hidden.device)
         at_target = torch.empty(m, dtype=wide, device=hidden.device)
-        parts, sums, kept = [], [], []
+        # What outlives a block stands before the loop: small survivors between large blocks would break up the heap.
+        blocks = -(-v // step)
+        lses = torch.empty(blocks, m, dtype=wide, device=hidden.device)
+        sums = torch.empty(blocks if entropy else 0, m, dtype=wide, device=hidden.device)
+        kept: list[Tensor] = []
         keeping = (ctx.needs_input_grad[0] or ctx.needs_input_grad[1]) and m * v <= keep
-        for start in range(0, v, step):
+        for i, start in enumerate(range(0, v, step)):
             raw = _logits(hidden, weight[start : start + step], scale)
             inside = (targets >= start) & (targets < start + raw.shape[1])
             column = (targets - start).clamp(0, raw.shape[1] - 1)
-            at_target = torch.where(inside, raw[rows, column].to(wide), at_target)
+            torch.where(inside, raw[rows, column].to(wide), at_target, out=at_target)
             fast = None if entropy else kernels.active(raw)
             if fast is not None:
-                lse, share = fast.log_sum_exp(raw, softmax=keeping)
+                lses[i], share = fast.log_sum_exp(raw, softmax=keeping)
                 kept += [] if share is None else [share]
             else:
                 logits = raw.to(wide)
                 logp = torch.log_softmax(logits, dim=-1)
                 # log_softmax is one fused pass where logsumexp takes four; any column's difference gives it back.
-                lse = logits[:, 0] - logp[:, 0]
+                torch.sub(logits[:, 0], logp[:, 0], out=lses[i])
                 kept += [torch.softmax(raw, dim=-1)] if keeping else []
                 if entropy:
-                    sums.append((logp.exp() * logits).sum(-1))
-            parts.append(lse)
-        lses = torch.stack(parts, dim=1)
-        lse = lses[:, 0] if len(parts) == 1 else torch.logsumexp(lses, dim=1)
+                    torch.sum(logp.exp() * logits, -1, out=sums[i])
+        lse = lses[0] if blocks == 1 else torch.logsumexp(lses, dim=0)
         mean_logit = torch.zeros((), dtype=wide, device=hidden.device).expand(m)
         if entropy:
-            mean_logit = (torch.stack(sums, dim=1) * (lses - lse[:, None]).exp()).sum(1)
+            mean_logit = (sums * (lses - lse).exp()).sum(0)
         ctx.save_for_backward(hidden, weight, targets, lses, lse, mean_logit, *kept)
         ctx.scale, ctx.step, ctx.entropy = scale, step, entropy
         return at_target - lse, lse - mean_logit
@@ -113,7 +115,7 @@ class _TokenLogps(torch.autograd.Function):
                 fast = kernels.active(raw)
                 p = torch.softmax(raw, dim=-1) if fast is None else fast.log_sum_exp(raw, softmax=True)[1]
                 assert p is not None
-            share = (lses[:, i] - lse).exp()
+            share = (lses[i] - lse).exp()
             grad = p * (-d_logps * share)[:, None].to(p.dtype)
             if ctx.entropy and raw is not None:
                 grad = grad - p * (raw - mean_logit[:, None]) * (d_entropy * share)[:, None]
