@@ -18,7 +18,7 @@ from toy_policy import make_groups
 
 from hizala.algorithms import algorithms
 from hizala.engines.policy import random_init
-from hizala.engines.train import Engine, Objective, Settings, join, measure
+from hizala.engines.train import Engine, Objective, Settings, join, leave, measure
 
 
 def whole(tensor: torch.Tensor) -> torch.Tensor:
@@ -72,3 +72,4 @@ def main(out: Path, dtype: str, method: str, steps: int, checkpoints: Path | Non
 if __name__ == "__main__":
     where = Path(sys.argv[5]) if len(sys.argv) > 5 else None
     main(Path(sys.argv[1]), sys.argv[2], sys.argv[3], int(sys.argv[4]), where)
+    leave(0)

@@ -5,6 +5,6 @@ from hizala.engines.train.metrics_log import MetricsLog
 from hizala.engines.train.objective import Objective
 from hizala.engines.train.settings import Settings
 from hizala.engines.train.step import Engine, StepReport
-from hizala.engines.train.world import World, join
+from hizala.engines.train.world import World, join, leave
 
-__all__ = ["Engine", "MetricsLog", "Objective", "Settings", "StepReport", "World", "join", "measure"]
+__all__ = ["Engine", "MetricsLog", "Objective", "Settings", "StepReport", "World", "join", "leave", "measure"]

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import atexit
 import os
+import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any
+from typing import Any, NoReturn
 
 import torch
 import torch.distributed as dist
@@ -92,6 +93,18 @@ def _leave() -> None:
     """Close the connections before the interpreter goes: threads that outlive it would abort the process."""
     if dist.is_initialized():
         dist.destroy_process_group()
+
+
+def leave(code: int) -> NoReturn:
+    """End one of several processes with an exit code, once all have come to their good end.
+
+    The interpreter is not taken down: threads of the process group can outlive it and would abort the process.
+    """
+    if code == 0 and dist.is_initialized():
+        dist.barrier()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
 
 
 def shard(module: nn.Module, world: World, device: str) -> None:
