@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
-    from torch import Tensor, nn
+    from torch import nn
 
     from hizala.core.logps import SeqLogps
     from hizala.records import Estimate, Finding, Group, Sample, TokenGroup, Verdict
@@ -108,12 +108,3 @@ class Exporter(Protocol):
 
     def write(self, run: Path, target: Path) -> Sequence[Finding]:
         """Write, and say where the meaning differs."""
-
-
-class Counted(Protocol):
-    """Anything with a length; used for progress bars."""
-
-    def __len__(self) -> int: ...
-
-
-TensorMap = Mapping[str, "Tensor"]

@@ -11,7 +11,7 @@ from hizala.engines.policy import load
 from hizala.engines.rollout.local import Decodable, LocalSampler
 from hizala.pipelines.context import ModelRef, StageContext
 from hizala.pipelines.evals import EvalContext, Evaluated, SuiteResult, suites
-from hizala.pipelines.material import load_template, open_source, split, with_unique_ids
+from hizala.pipelines.material import load_template, open_source, split, with_unique_ids, without_idle_pairs
 from hizala.pipelines.progress import Bar, say
 from hizala.pipelines.rundir import write_json, write_lines
 from hizala.pipelines.settings import EvaluateSettings, TrainSettings
@@ -100,7 +100,7 @@ def _pairs(context: StageContext, settings: EvaluateSettings) -> Callable[[], It
 
     def held_out() -> list[Group]:
         source = open_source(config.data, shape="pair", format=config.format, limit=config.limit)
-        groups = with_unique_ids(source)
+        groups, _ = without_idle_pairs(with_unique_ids(source), source)
         return split(groups, config.holdout, config.max_holdout, context.recipe.seed)[1][: settings.limit]
 
     return held_out

@@ -26,14 +26,12 @@ class Material:
         train, held_out: groups in tokens.
         digest: of every token and mask, in order; keys the caches that rest on them.
         findings: what was dropped, truncated or noticed on the way.
-        source: the groups as read, before tokens, for the data report.
     """
 
     train: list[TokenGroup]
     held_out: list[TokenGroup]
     digest: str
     findings: list[Finding]
-    source: data.GroupSource
 
 
 @lru_cache(maxsize=4)
@@ -66,6 +64,9 @@ def open_source(
 
 def _open(name: str, shape: str, format: str, side: str | None, limit: int | None) -> data.GroupSource:
     if name.startswith("world:"):
+        for setting, given in (("format", format != "auto"), ("side", side is not None)):
+            if given:
+                raise DataError(f"`{setting}` has no effect on data of the world", where=name, fix="take it out")
         return data.GroupSource.from_groups(_world(name)[:limit], name=name, shape=shape)
     return data.read(name, format=format, shape=shape, side=side, limit=limit)
 
@@ -135,7 +136,7 @@ def prepare(
     total = hashlib.sha256()
     for group in (*encoded.tokens, *kept.tokens):
         total.update(repr((list(group.prompt), [(list(r.ids), list(r.mask)) for r in group.responses])).encode())
-    return Material(encoded.tokens, kept.tokens, total.hexdigest(), findings, source)
+    return Material(encoded.tokens, kept.tokens, total.hexdigest(), findings)
 
 
 def without_idle_pairs(groups: list[Group], source: data.GroupSource) -> tuple[list[Group], list[Finding]]:

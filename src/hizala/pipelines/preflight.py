@@ -51,6 +51,9 @@ def _check_evaluation(settings: EvaluateSettings, trained: Mapping[str, TrainSet
     for name in settings.suites:
         if suites.get(name).needs_pairs and settings.data is None and settings.held_out_of is None:
             raise ConfigError(f"suite '{name}' needs preference pairs", fix="give data, or held_out_of: a stage")
+    if (settings.data or settings.held_out_of) and not any(suites.get(name).needs_pairs for name in settings.suites):
+        given = "data" if settings.data else "held_out_of"
+        raise ConfigError(f"`{given}` has no effect: no suite here takes pairs", fix="add the suite 'preferences'")
     if settings.held_out_of is not None and settings.held_out_of not in trained:
         name = settings.held_out_of
         raise ConfigError(

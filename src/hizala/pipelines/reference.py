@@ -16,6 +16,7 @@ from hizala.engines.policy import Policy
 from hizala.engines.train import measure
 from hizala.pipelines.context import StageContext
 from hizala.pipelines.progress import Bar, say
+from hizala.pipelines.rundir import code_digest
 from hizala.pipelines.settings import TrainSettings
 from hizala.records import TokenGroup
 
@@ -31,7 +32,7 @@ def measured(
     """Reference log-probs of every counted token of `groups`, by group id.
 
     The reference is the model the stage starts from: the untrained policy itself (adapters off), so no second
-    model is held. Stored under a digest of the model, the tokens and the number format.
+    model is held. Stored under a digest of the model, the tokens, the number format and the code.
 
     Args:
         context: the stage.
@@ -42,7 +43,7 @@ def measured(
     Returns:
         group id -> (N_g,) float32, nats, responses in order.
     """
-    identity = "\n".join((context.model.digest, tokens, settings.dtype, "1"))
+    identity = "\n".join((context.model.digest, tokens, settings.dtype, code_digest()))
     path = store(context) / f"{hashlib.sha256(identity.encode()).hexdigest()[:32]}.safetensors"
     sizes = [sum(int(np.count_nonzero(r.mask)) for r in group.responses) for group in groups]
     flat = _read(path, sum(sizes))
