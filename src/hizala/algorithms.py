@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 from hizala.registry import Registry
 
@@ -19,7 +19,9 @@ class Algorithm:
         losses: registered losses and their default weights; weight 0 is offered but off.
         summary: one line for `--help` and docs.
         source: paper and equation.
-        defaults: vetted settings of a stage that differ from the general ones.
+        defaults: vetted settings of a stage that differ from the general ones, parameters of its losses included.
+        heads: heads that the losses read and training adds where the model has none.
+        produces: what its stage leaves: a policy, or a reward model that later stages score with.
     """
 
     name: str
@@ -28,6 +30,8 @@ class Algorithm:
     summary: str
     source: str
     defaults: Mapping[str, Any] = field(default_factory=dict)
+    heads: tuple[str, ...] = ()
+    produces: Literal["policy", "reward"] = "policy"
 
 
 algorithms: Registry[Algorithm] = Registry("algorithm")

@@ -40,6 +40,7 @@ class Response:
         label: a thumb, up (True) or down (False).
         score: a grade given by an annotator, a judge or a gold checker; higher is better.
         steps: step marks of a process-supervised response.
+        attributes: grades of single qualities (helpfulness, verbosity, …) by name.
         logps: log-probs (nats) of the response's tokens under the distribution it was sampled from.
         truncated: the response was cut at a length limit and carries no end of its own.
     """
@@ -49,6 +50,7 @@ class Response:
     label: bool | None = None
     score: float | None = None
     steps: tuple[Step, ...] = ()
+    attributes: Mapping[str, float] = field(default_factory=dict)
     logps: tuple[float, ...] | None = None
     truncated: bool = False
 
@@ -77,11 +79,21 @@ class Group:
 
 @dataclass(frozen=True, slots=True)
 class TokenBranch:
-    """A response in tokens. `mask[i]` is True where token i counts for the loss."""
+    """A response in tokens, and what is known of it. `mask[i]` is True where token i counts for the loss.
+
+    Attributes:
+        rank, label, score, attributes: as in `Response`.
+        marks: (index into `ids` of a step's last token, the step is right); a step without a mark is absent.
+    """
 
     ids: Sequence[int]
     mask: Sequence[bool]
     truncated: bool = False
+    rank: int | None = None
+    label: bool | None = None
+    score: float | None = None
+    marks: tuple[tuple[int, bool], ...] = ()
+    attributes: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,12 +105,14 @@ class TokenGroup:
         responses: one branch a response, in the group's order.
         id: the group's id.
         weight: the group's weight in the loss's numerator and denominator.
+        margin: how strongly the first response of a pair is preferred, in the annotator's unit; None: not known.
     """
 
     prompt: Sequence[int]
     responses: tuple[TokenBranch, ...]
     id: str = ""
     weight: float = 1.0
+    margin: float | None = None
 
     @property
     def tokens(self) -> int:

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import importlib
 import inspect
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 from importlib.metadata import entry_points
 from typing import Any, Generic, Literal, TypeVar
 
@@ -19,7 +19,14 @@ T = TypeVar("T")
 F = TypeVar("F", bound=Callable[..., Any])
 
 # The closed vocabulary of what a loss may ask the engine to measure.
-MEASURED: tuple[str, ...] = ("policy", "reference", "old", "sampler", "advantages", "values", "returns", "scores")
+MEASURED: tuple[str, ...] = (
+    *("policy", "reference", "old", "sampler"),  # log-probs of the counted tokens under the four roles
+    *("collision", "divergence"),  # per counted token: log sum_v p_v^2; KL(reference || policy) over the vocabulary
+    *("advantages", "values", "returns"),
+    *("scores", "step_scores"),  # the score head, at each response's last token; at each marked step's last token
+    *("labels", "ranks", "grades", "attributes", "margins", "marks"),  # what the data say of responses and pairs
+    *("mismatch", "running"),  # of the whole batch: mean log-ratio on mismatched responses; statistics kept over steps
+)
 # What one group of the data must hold for a loss: the `data` of a loss or an algorithm.
 DATA_SHAPES: tuple[str, ...] = ("response", "pair", "thumb", "ranking", "scored", "steps", "prompt", "rollout")
 
@@ -97,7 +104,10 @@ class Bound:
 
 @dataclass(frozen=True, slots=True)
 class Loss:
-    """A registered loss: the function, its data and source, what it asks to be measured, what its terms count."""
+    """A registered loss: the function, its data and source, what it asks to be measured, what its terms count.
+
+    `running` names statistics that are kept over steps, each with the metric whose batch mean it follows.
+    """
 
     name: str
     fn: Callable[..., Any]
@@ -106,12 +116,22 @@ class Loss:
     measures: tuple[str, ...]
     separable: bool = True
     unit: str = "token"
+    running: Mapping[str, str] = field(default_factory=dict)
 
 
 losses: Registry[Loss] = Registry("loss")
+_UNITS = {"pair": "pair", "response": "token", "rollout": "token", "ranking": "group", "steps": "step"}
 
 
-def loss(name: str, *, data: str, source: str, separable: bool = True, unit: str | None = None) -> Callable[[F], F]:
+def loss(
+    name: str,
+    *,
+    data: str,
+    source: str,
+    separable: bool = True,
+    unit: str | None = None,
+    running: Mapping[str, str] | None = None,
+) -> Callable[[F], F]:
     """Register a pure loss function.
 
     Args:
@@ -120,9 +140,11 @@ def loss(name: str, *, data: str, source: str, separable: bool = True, unit: str
         source: paper and equation.
         separable: False when the loss couples the groups of a batch, so that a step may not split them.
         unit: what the loss's terms count (a key of `core.reduce.REDUCTIONS`); default: "pair" for pairs, "token" for
-            responses and rollouts, else "response".
+            responses and rollouts, "group" for rankings, "step" for steps, else "response".
+        running: statistics over steps: name -> metric; after a step each becomes decay * itself + (1 - decay) * the
+            metric's mean over the batch. `decay` is then a keyword-only parameter of the function.
     Raises:
-        RegistryError: unknown data shape, or a positional parameter outside `MEASURED`.
+        RegistryError: unknown data shape, a positional parameter outside `MEASURED`, or `running` without `decay`.
     """
     if data not in DATA_SHAPES:
         raise RegistryError(f"loss '{name}' has unknown data shape '{data}'{nearest(data, DATA_SHAPES)}")
@@ -132,8 +154,10 @@ def loss(name: str, *, data: str, source: str, separable: bool = True, unit: str
         for parameter in positional:
             if parameter not in MEASURED:
                 raise RegistryError(f"loss '{name}' asks for '{parameter}'{nearest(parameter, MEASURED)}")
-        counted = unit or {"pair": "pair", "response": "token", "rollout": "token"}.get(data, "response")
-        losses.add(name, Loss(name, fn, data, source, tuple(positional), separable, counted))
+        if running and "decay" not in inspect.signature(fn).parameters:
+            raise RegistryError(f"loss '{name}' keeps running statistics but has no parameter 'decay'")
+        counted = unit or _UNITS.get(data, "response")
+        losses.add(name, Loss(name, fn, data, source, tuple(positional), separable, counted, dict(running or {})))
         return fn
 
     return register

@@ -65,15 +65,41 @@ class Pairs:
 
 
 @dataclass(frozen=True, slots=True)
+class Lists:
+    """The rankings of R responses in G groups.
+
+    Attributes:
+        rank: (R,) int64, 0 is best; equal ranks within a group are ties. Only their order within a group counts.
+        group: (R,) int64 in [0, G), the group each response belongs to, non-decreasing.
+    """
+
+    rank: Tensor
+    group: Tensor
+
+
+@dataclass(frozen=True, slots=True)
+class Marks:
+    """The marked steps of R responses, S in all, in the order of responses and steps.
+
+    Attributes:
+        correct: (S,) bool, the step is right.
+        segments: (S,) int64 in [0, R), the response each step belongs to, non-decreasing.
+    """
+
+    correct: Tensor
+    segments: Tensor
+
+
+@dataclass(frozen=True, slots=True)
 class Terms:
     """What a loss returns: unreduced terms, summed and divided once by the engine.
 
     Attributes:
-        loss: (U,) nats; one term a unit of the loss (token, response, pair or group), never averaged here.
+        loss: (U,) nats; one term a unit of the loss (token, response, pair, group, step, grade), never averaged here.
         unit: what U counts, a key of `core.reduce.REDUCTIONS`; the global denominator is the (weighted) number of
             such units in the whole batch.
-        segments: (U,) int64 index of the response, or for "chosen_token" of the pair; None for larger units, which
-            stand in the order of the groups.
+        segments: (U,) int64 index of the response, or for "chosen_token" of the pair, where a response may have several
+            units or none (tokens, steps, grades); None for larger units, which stand in the order of the groups.
         metrics: name to (M,) detached tensor, each averaged over all M of the whole batch.
     """
 
