@@ -96,13 +96,13 @@ def paired_difference(
     return mean_interval(right - left, clusters, level, seed, n_boot)
 
 
-def wilson(successes: int, n: int, level: float = 0.95, unscored: int = 0) -> Estimate:
+def wilson(successes: float, n: int, level: float = 0.95, unscored: int = 0) -> Estimate:
     """Proportion with the Wilson score interval, which keeps its coverage near 0 and 1 where a bootstrap fails.
 
     bounds = (p + z^2 / 2n -+ z sqrt(p (1 - p) / n + z^2 / 4n^2)) / (1 + z^2 / n)
 
     Args:
-        successes: 0 to n.
+        successes: 0 to n; a tie may count one half.
         n: independent trials.
         level: coverage, (0, 1).
         unscored: trials without an outcome, reported beside n.
