@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -36,6 +36,9 @@ class Policy(Protocol):
 
     def logps(self, tree: Any, *, entropy: bool = False, temperature: float = 1.0) -> SeqLogps:
         """Log-probs of the counted response tokens, responses in the order of the tree's groups."""
+
+    def outputs(self, tree: Any, names: Collection[str], *, reference: Any = None) -> dict[str, Any]:
+        """Several things one forward can give: policy, collision, divergence, values, scores, step_scores."""
 
     def reference(self) -> AbstractContextManager[None]:
         """While open, adapters are off: the policy is its own reference."""

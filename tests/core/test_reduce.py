@@ -13,7 +13,16 @@ from hizala.records import TokenBranch, TokenGroup
 
 
 def group(*counts: int, weight: float = 1.0) -> TokenGroup:
-    branches = tuple(TokenBranch([7] * (n + 2), [False, *[True] * n, False]) for n in counts)
+    # Each response has as many marked steps as counted tokens, and one graded attribute less, at least none.
+    branches = tuple(
+        TokenBranch(
+            [7] * (n + 2),
+            [False, *[True] * n, False],
+            marks=tuple((i, True) for i in range(n)),
+            attributes={str(i): 1.0 for i in range(1, n)},
+        )
+        for n in counts
+    )
     return TokenGroup([1, 2], branches, "g", weight)
 
 
@@ -38,6 +47,8 @@ def test_layout_counts_true_of_each_mask() -> None:
         ("response", "response", 2 * 3.5),
         ("pair", "pair", 3.5),
         ("group", "group", 3.5),
+        ("step", "step", 3 + 1 + 2 * 4 + 0.5 * 2),
+        ("grade", "grade", 2 + 2 * 3 + 0.5),
     ],
 )
 def test_denominator_is_the_weighted_number_of_units(unit: str, reduction: str, expected: float) -> None:
@@ -49,6 +60,8 @@ def terms(unit: str) -> Terms:
     segments = {
         "token": torch.repeat_interleave(torch.arange(6), torch.tensor(LAYOUT.count)),
         "chosen_token": torch.repeat_interleave(torch.arange(3), torch.tensor(LAYOUT.count[0::2])),
+        "step": torch.repeat_interleave(torch.arange(6), torch.tensor(LAYOUT.steps)),
+        "grade": torch.repeat_interleave(torch.arange(6), torch.tensor(LAYOUT.grades)),
     }.get(unit)
     size = len(segments) if segments is not None else {"response": 6, "pair": 3, "group": 3}[unit]
     return Terms(torch.randn(size, dtype=torch.float64), unit, {}, segments)
@@ -64,7 +77,7 @@ def test_reduction_is_the_weighted_mean_written_out(unit: str, reduction: str) -
             parts = of.loss[index : index + 1]
         else:
             parts = of.loss[of.segments == index]
-        if reduction == "token":
+        if reduction in ("token", "step", "grade"):
             top, bottom = top + weight * float(parts.sum()), bottom + weight * len(parts)
         elif len(parts):
             top, bottom = top + weight * float(parts.mean()), bottom + weight

@@ -26,6 +26,8 @@ REDUCTIONS: dict[str, tuple[str, ...]] = {
     "response": ("response",),
     "pair": ("pair",),
     "group": ("group",),
+    "step": ("step",),
+    "grade": ("grade",),
 }
 
 
@@ -37,11 +39,15 @@ class Layout:
         count: (R,) counted tokens of each response, responses in the order of the groups.
         size: (G,) responses of each group.
         weight: (G,) weight of each group.
+        steps: (R,) marked steps of each response.
+        grades: (R,) graded attributes of each response.
     """
 
     count: NDArray[np.int64]
     size: NDArray[np.int64]
     weight: NDArray[np.float64]
+    steps: NDArray[np.int64]
+    grades: NDArray[np.int64]
 
     @classmethod
     def of(cls, groups: Sequence[TokenGroup]) -> Layout:
@@ -49,7 +55,9 @@ class Layout:
         count = np.fromiter((sum(map(bool, r.mask)) for g in groups for r in g.responses), dtype=np.int64)
         size = np.fromiter((len(g.responses) for g in groups), dtype=np.int64, count=len(groups))
         weight = np.fromiter((g.weight for g in groups), dtype=np.float64, count=len(groups))
-        return cls(count, size, weight)
+        steps = np.fromiter((len(r.marks) for g in groups for r in g.responses), dtype=np.int64)
+        grades = np.fromiter((len(r.attributes) for g in groups for r in g.responses), dtype=np.int64)
+        return cls(count, size, weight, steps, grades)
 
     @property
     def response_weight(self) -> NDArray[np.float64]:
@@ -78,6 +86,7 @@ def denominator(layout: Layout, unit: str, reduction: str) -> float:
     by response: sum over responses with at least one counted token of their group's weight
                  (terms of unit "response": over all responses)
     by pair, by group: sum over pairs, over groups, of the group's weight
+    by step, by grade: sum over responses of their group's weight times their marked steps, their graded attributes
 
     Args:
         layout: of the WHOLE global batch.
@@ -92,6 +101,8 @@ def denominator(layout: Layout, unit: str, reduction: str) -> float:
     if unit in ("pair", "group"):
         return float(layout.weight.sum())
     count, weight = layout.count, layout.response_weight
+    if unit in ("step", "grade"):
+        return float(((layout.steps if unit == "step" else layout.grades) * weight).sum())
     if unit == "chosen_token":
         count, weight = count[0::2], weight[0::2]
     if reduction == "token":
@@ -116,6 +127,7 @@ def reduce(terms: Terms, layout: Layout, reduction: str, denominator: float) -> 
     """
     check_reduction(terms.unit, reduction)
     per_token = terms.unit in ("token", "chosen_token")
+    spread = per_token or terms.unit in ("step", "grade")
     if layout.uniform and not (per_token and reduction == "response"):
         return terms.loss.sum() / (denominator or 1.0)
     if terms.unit in ("pair", "group"):
@@ -126,7 +138,7 @@ def reduce(terms: Terms, layout: Layout, reduction: str, denominator: float) -> 
         if per_token and reduction == "response":
             weight = weight / np.maximum(layout.count[side], 1)
     factor = torch.from_numpy(weight / (denominator or 1.0)).to(terms.loss.device, terms.loss.dtype)
-    if per_token:
-        assert terms.segments is not None, "terms a token say which response each belongs to"
+    if spread:
+        assert terms.segments is not None, "such terms say which response each belongs to"
         factor = factor[terms.segments]
     return (terms.loss * factor).sum()

@@ -43,6 +43,7 @@ class Forest:
         segments: (M,) the response each belongs to.
         count: (R,) counted tokens of each response.
         last: (R,) row index of each response's last token (its prompt's last token when it is empty).
+        marks: (S,) row index of each marked step's last token, in the order of responses and steps.
     """
 
     groups: tuple[TokenGroup, ...]
@@ -54,6 +55,7 @@ class Forest:
     segments: Tensor
     count: Tensor
     last: Tensor
+    marks: Tensor
     cache: dict[object, object] = field(default_factory=dict, repr=False)
 
     @property
@@ -110,6 +112,7 @@ def plant(groups: Sequence[TokenGroup], device: str | torch.device = "cpu", *, s
     segments: list[int] = []
     count: list[int] = []
     last: list[int] = []
+    marks: list[int] = []
     spans: list[Span] = []
     for group, responses in _trees(groups, sharing):
         start, prompt = len(ids), len(group.prompt)
@@ -129,6 +132,7 @@ def plant(groups: Sequence[TokenGroup], device: str | torch.device = "cpu", *, s
             segments += [len(count)] * len(marked)
             count.append(len(marked))
             last.append(first + n - 1 if n else start + prompt - 1)
+            marks += [first + index for index, _ in response.marks]
         spans.append(Span(start, prompt, tuple(len(r.ids) for r in responses)))
 
     def row(values: list[int]) -> Tensor:
@@ -144,6 +148,7 @@ def plant(groups: Sequence[TokenGroup], device: str | torch.device = "cpu", *, s
         segments=row(segments),
         count=row(count),
         last=row(last),
+        marks=row(marks),
     )
 
 

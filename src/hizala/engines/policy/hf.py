@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import copy
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
@@ -18,11 +18,13 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 
 from hizala.core.logps import SeqLogps
+from hizala.engines.policy import classify, weights
+from hizala.engines.policy import heads as head_kinds
 from hizala.engines.policy import lora as adapters
-from hizala.engines.policy import weights
 from hizala.engines.policy.attention import tree_mask
 from hizala.engines.policy.forest import Forest
-from hizala.engines.policy.policy import Policy
+from hizala.engines.policy.heads import Mute
+from hizala.engines.policy.policy import PER_TOKEN, Policy
 from hizala.errors import ConfigError, ModelError
 
 # Architectures whose tokens meet in softmax attention alone, with positions given by position_ids: proven by test.
@@ -100,7 +102,7 @@ class HfPolicy(Policy):
     @property
     def vocab_size(self) -> int:
         """Rows of the vocabulary."""
-        return int(self.module.get_output_embeddings().weight.shape[0])
+        return int(self.module.get_input_embeddings().weight.shape[0])
 
     @property
     def facts(self) -> dict[str, str]:
@@ -110,18 +112,38 @@ class HfPolicy(Policy):
 
     def logps(self, tree: Forest, *, entropy: bool = False, temperature: float = 1.0) -> SeqLogps:
         """Log-probs of the counted response tokens; see `Policy.logps`."""
-        logits = self._run(tree, tree.predictors, lambda inputs: self.module(**inputs).logits)
-        logits = logits.to(torch.promote_types(logits.dtype, torch.float32)) / temperature
-        logp = torch.log_softmax(logits, dim=-1)
+        logp = torch.log_softmax(self._logits(tree) / temperature, dim=-1)
         tokens = logp.gather(1, tree.targets[:, None])[:, 0]
         entropies = -(logp.exp() * logp).sum(-1) if entropy else None
         return SeqLogps(tokens, tree.segments, tree.count, entropies)
+
+    def outputs(self, tree: Forest, names: Collection[str], *, reference: Policy | None = None) -> dict[str, Any]:
+        """See `Policy.outputs`; what needs logits asks the model for them, since its head may do more than multiply."""
+        found = super().outputs(tree, [name for name in names if name not in PER_TOKEN])
+        if "policy" in names:
+            found["policy"] = self.logps(tree)
+        if "collision" in names:
+            with torch.no_grad():
+                logits = self._logits(tree)
+            collision = torch.logsumexp(2 * logits, -1) - 2 * torch.logsumexp(logits, -1)
+            found["collision"] = SeqLogps(collision, tree.segments, tree.count)
+        if "divergence" in names:
+            with torch.no_grad(), nullcontext() if reference is not None else self.reference():
+                other = (reference if isinstance(reference, HfPolicy) else self)._logits(tree).log_softmax(-1)
+            away = (other.exp() * (other - self._logits(tree).log_softmax(-1))).sum(-1)
+            found["divergence"] = SeqLogps(away, tree.segments, tree.count)
+        return found
+
+    def _logits(self, tree: Forest) -> Tensor:
+        """(M, V) logits that predict the counted tokens, float32 or better."""
+        logits = self._run(tree, tree.predictors, lambda inputs: self.module(**inputs).logits)
+        return logits.to(torch.promote_types(logits.dtype, torch.float32))
 
     def save(self, path: Path) -> None:
         """Write a Hugging Face directory (adapters merged or kept, as the policy was loaded)."""
         path = Path(path)
         if self._lora is not None and not self._lora.merge:
-            adapters.save(self.module, self._lora, self._source, path)
+            adapters.save(self.module, self._lora, self._source, path, self.reward_head)
         else:
             module = self.module
             if self._lora is not None:
@@ -130,9 +152,21 @@ class HfPolicy(Policy):
                     child.merge()
                     module.set_submodule(name, child.base_layer)
             state = {n: t for n, t in module.state_dict().items() if not n.startswith("heads.")}
-            module.save_pretrained(path, state_dict=state)
-            weights.copy_companions(self._source, path)
-        self._save_heads(path)
+            if self.reward_head is None:
+                module.save_pretrained(path, state_dict=state)
+                weights.copy_companions(self._source, path)
+            else:
+                self._save_classifier(path, state, self.reward_head)
+        head_kinds.save_value(self.module.heads, path)
+
+    def _save_classifier(self, path: Path, state: dict[str, Tensor], head: head_kinds.Head) -> None:
+        """Write a classifier's directory: the language model without its output layer, and the head."""
+        out = self.module.get_output_embeddings()
+        mute = [n for n, child in self.module.named_modules() if child is out]
+        kept = {n: t for n, t in state.items() if n.rpartition(".")[0] not in mute} | classify.tensors(head)
+        config = classify.described({**self.module.config.to_dict(), **self.config}, head, self._source)
+        weights.write(path, kept, config, self._source)
+        classify.settle_tokenizer(path, config["pad_token_id"])
 
     def _forward(self, tree: Forest, rows: Tensor | None, readout: Callable[[Tensor], Any] | None) -> Any:
         wanted = torch.arange(tree.tokens, device=self.device) if rows is None else rows
@@ -171,8 +205,14 @@ class HfPolicy(Policy):
         return torch.autocast(self.device.type, torch.bfloat16) if self.dtype == "bfloat16" else nullcontext()
 
 
-def load_module(ref: Path, config: Mapping[str, Any], dtype: str, device: str | torch.device) -> Any:
-    """The transformers model of a directory, dropout off. Raises ModelError when it cannot be loaded."""
+def load_module(
+    ref: Path, config: Mapping[str, Any], dtype: str, device: str | torch.device
+) -> tuple[Any, dict[str, Tensor]]:
+    """The transformers model of a directory, dropout off, and its `score.*` tensors where it is a classifier.
+
+    Raises:
+        ModelError: it cannot be loaded.
+    """
     from transformers import AutoModelForCausalLM
 
     weights.files(ref)  # refuses pickled and absent weights with our own words
@@ -193,7 +233,16 @@ def load_module(ref: Path, config: Mapping[str, Any], dtype: str, device: str | 
         # Whatever transformers raises for this directory (it has no error class of its own) is about the directory.
         first = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise ModelError(f"transformers cannot load the model: {first}", where=str(ref), fix=weights.AGAIN) from error
-    wrong = sorted(info["missing_keys"]) + sorted(str(m) for m in info["mismatched_keys"])
+    stored: dict[str, Tensor] = {}
+    missing = set(info["missing_keys"])
+    if classify.kind_of(config) is not None:
+        stored = {n: t for n, t in weights.read(ref) if n.startswith("score.")}
+        out = module.get_output_embeddings()
+        # What was drawn for the output layer, which a classifier lacks, is never read: it is taken away.
+        for name in [n for n, child in module.named_modules() if child is out]:
+            missing -= {f"{name}.weight", f"{name}.bias"}
+            module.set_submodule(name, Mute())
+    wrong = sorted(missing) + sorted(str(m) for m in info["mismatched_keys"])
     if wrong:
         raise ModelError(
             f"{len(wrong)} tensors lack or do not fit, first '{wrong[0]}'", where=str(ref), fix=weights.AGAIN
@@ -203,7 +252,7 @@ def load_module(ref: Path, config: Mapping[str, Any], dtype: str, device: str | 
             part.p = 0.0
     module.config.attention_dropout = 0.0
     module.heads = nn.ModuleDict()
-    return module.to(device)
+    return module.to(device), stored
 
 
 def enable_checkpointing(module: Any) -> None:

@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from hizala.core.logps import SeqLogps
 from hizala.core.ops import kernels
+from hizala.core.ops.distributions import Unembedding, divergence, log_collision
 from hizala.core.ops.vocab import token_logps
+from hizala.engines.policy import classify, weights
 from hizala.engines.policy import heads as head_kinds
 from hizala.engines.policy import lora as adapters
-from hizala.engines.policy import weights
 from hizala.engines.policy.arch import Arch
 from hizala.engines.policy.attention import attend_over, checked
 from hizala.engines.policy.cache import Generates
@@ -24,6 +24,18 @@ from hizala.engines.policy.decoder import Decoder
 from hizala.engines.policy.forest import Forest, pack
 from hizala.errors import ConfigError, DataError, ModelError
 from hizala.records import TokenGroup
+
+# What one forward can give, and the rows of the forest it is read from.
+OUTPUTS = {
+    "policy": "predictors",
+    "collision": "predictors",
+    "divergence": "predictors",
+    "values": "predictors",
+    "scores": "last",
+    "step_scores": "marks",
+}
+PER_TOKEN = ("policy", "collision", "divergence")
+HEADS = {"values": "value", "scores": "score", "step_scores": "step"}
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float64": torch.float64}
 
@@ -113,14 +125,69 @@ class Policy(Generates):
         tokens, entropies = self._forward(tree, tree.predictors, readout)
         return SeqLogps(tokens, tree.segments, tree.count, entropies)
 
+    def outputs(self, tree: Forest, names: Collection[str], *, reference: Policy | None = None) -> dict[str, Any]:
+        """Several things that one forward can give.
+
+        Args:
+            tree: a row from `pack`.
+            names: of `OUTPUTS`: policy (log-probs), collision, divergence (from `reference`), values, scores,
+                step_scores.
+            reference: what `divergence` is measured from; the policy itself is, with its adapters off, where None.
+        Returns:
+            name -> `SeqLogps` for policy, collision and divergence, (M,) values before each counted token, (R,) or
+            (R, A) scores at each response's last token (its prompt's, where it is empty), (S,) scores at each marked
+            step's last token.
+        Raises:
+            ConfigError: the policy lacks a head, or a reference.
+        """
+        sources = {name: getattr(tree, rows) for name, rows in OUTPUTS.items() if name in names}
+        wanted = {id(rows): rows for rows in sources.values()}
+        if not wanted:
+            return {}
+        other = self._reference_states(tree, reference) if "divergence" in names else None
+        heads = {name: self._head(HEADS[name]) for name in sources if name in HEADS}
+
+        def readout(hidden: Tensor) -> dict[str, Tensor]:
+            parts = dict(zip(wanted, torch.split(hidden, [len(rows) for rows in wanted.values()]), strict=True))
+            # A reward model has no vocabulary: it is looked at only where it is asked for.
+            asked = any(name in PER_TOKEN for name in sources)
+            weight = self.module.lm_head.weight if asked else hidden.new_empty(0)
+            out: dict[str, Tensor] = {}
+            for name, rows in sources.items():
+                states = parts[id(rows)]
+                if name in heads:
+                    out[name] = heads[name](states)
+                elif name == "policy":
+                    out[name] = token_logps(states, weight, tree.targets)[0]
+                elif name == "collision":
+                    out[name] = log_collision(Unembedding(states.detach(), weight.detach()))
+                elif other is not None:
+                    out[name] = divergence(Unembedding(states, weight), other)
+            return out
+
+        found = self._forward(tree, torch.cat(list(wanted.values())), readout)
+        return {n: SeqLogps(v, tree.segments, tree.count) if n in PER_TOKEN else v for n, v in found.items()}
+
+    def _reference_states(self, tree: Forest, reference: Policy | None) -> Unembedding:
+        """States of the counted tokens under the reference, and its vocabulary."""
+
+        def states(policy: Policy) -> Unembedding:
+            return Unembedding(policy._forward(tree, tree.predictors, None), policy.module.lm_head.weight.detach())
+
+        with torch.no_grad():
+            if reference is not None:
+                return states(reference)
+            with self.reference():
+                return states(self)
+
     def scores(self, tree: Forest) -> Tensor:
-        """(R,) output of the score head at each response's last token (the prompt's last, where it is empty)."""
-        scores: Tensor = self._forward(tree, tree.last, self._head("score"))
+        """(R,) or (R, A) output of the score head; see `outputs`."""
+        scores: Tensor = self.outputs(tree, ("scores",))["scores"]
         return scores
 
     def values(self, tree: Forest) -> Tensor:
         """(M,) output of the value head before each counted token, in the order of `logps(tree).tokens`."""
-        values: Tensor = self._forward(tree, tree.predictors, self._head("value"))
+        values: Tensor = self.outputs(tree, ("values",))["values"]
         return values
 
     def hidden(self, tree: Forest) -> Tensor:
@@ -159,20 +226,26 @@ class Policy(Generates):
         """Write a Hugging Face directory (adapters merged or kept, as the policy was loaded)."""
         path = Path(path)
         if self._lora is not None and not self._lora.merge:
-            adapters.save(self.module, self._lora, self._source, path)
+            adapters.save(self.module, self._lora, self._source, path, self.reward_head)
         else:
             tensors = adapters.merged(self.module)
             held = {n: t for n, t in tensors.items() if not n.startswith("heads.")}
             dtype = str(next(iter(held.values())).dtype).removeprefix("torch.")
             # Both spellings: `dtype` is today's, `torch_dtype` what older readers look for.
             config = {**self.config, "dtype": dtype, "torch_dtype": dtype}
+            if self.reward_head is not None:
+                held = {n: t for n, t in held.items() if n != "lm_head.weight"} | classify.tensors(self.reward_head)
+                config = classify.described(config, self.reward_head, self._source)
             weights.write(path, held, config, self._source)
-        self._save_heads(path)
+            if self.reward_head is not None:
+                classify.settle_tokenizer(path, config["pad_token_id"])
+        head_kinds.save_value(self.module.heads, path)
 
-    def _save_heads(self, path: Path) -> None:
-        if self.module.heads:
-            state = {n: t.detach().cpu().contiguous() for n, t in self.module.heads.state_dict().items()}
-            save_file(state, path / head_kinds.FILE, metadata={"format": "pt"})
+    @property
+    def reward_head(self) -> head_kinds.Head | None:
+        """The head that makes it a reward model, of responses or of steps; None for a language model."""
+        found = [self.module.heads[kind] for kind in head_kinds.REWARD if kind in self.module.heads]
+        return found[0] if found else None
 
     def _forward(self, tree: Forest, rows: Tensor | None, readout: Callable[[Tensor], Any] | None) -> Any:
         attend = attend_over(tree, self.arch.attention_scale, self.attention)

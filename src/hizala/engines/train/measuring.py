@@ -2,47 +2,141 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from hizala.core.kl import k2
 from hizala.core.logps import Pairs, SeqLogps
+from hizala.engines.train import known
+from hizala.engines.train.objective import Part
 from hizala.errors import ConfigError, TrainError
 from hizala.protocols import Policy, Tree
 from hizala.records import TokenGroup
-from hizala.registry import Loss
 
 Column = Mapping[str, NDArray[np.floating]]
 Columns = Mapping[str, Column]
 
-# Columns that are log-probs of the same tokens under another distribution.
+# Log-probs of the same tokens under another distribution: stored columns, or for the reference a live policy.
 DISTRIBUTIONS = ("reference", "old", "sampler")
+# What one forward of the policy gives beside its log-probs.
+OUTPUTS = ("policy", "collision", "divergence", "values", "scores", "step_scores")
+ANNOTATIONS: Mapping[str, Callable[[Sequence[TokenGroup]], Any]] = {
+    "labels": known.labels,
+    "grades": known.grades,
+    "ranks": known.ranks,
+    "margins": known.margins,
+    "marks": known.marks,
+}
+# Known of a whole batch, not of one forward.
+BATCH = ("mismatch", "running")
 
 
-def arguments(values: Mapping[str, SeqLogps], loss: Loss) -> list[SeqLogps | Pairs]:
-    """What a loss is called with: the values it names, as pairs where it takes pairs."""
-    return [Pairs.of(values[name]) if loss.data == "pair" else values[name] for name in loss.measures]
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """What the losses asked for, of one forward.
+
+    Attributes:
+        groups: that were measured.
+        values: name -> what the losses are given under it, of groups as they stand in the forward.
+    """
+
+    groups: Sequence[TokenGroup]
+    values: Mapping[str, Any]
+
+    def arguments(self, part: Part, running: Mapping[str, float]) -> list[Any]:
+        """What a loss is called with, in the order of its parameters; as pairs where it takes pairs."""
+        return [self._argument(name, part, running) for name in part.loss.measures]
+
+    def _argument(self, name: str, part: Part, running: Mapping[str, float]) -> Any:
+        if name == "running":
+            return running
+        if name == "attributes":
+            table = known.attributes(self.groups, part.params["names"])
+            return table.to(self.values["scores"].device) if "scores" in self.values else table
+        value = self.values[name]
+        if part.loss.data != "pair":
+            return value
+        if isinstance(value, SeqLogps):
+            return Pairs.of(value)
+        return value.unflatten(0, (-1, 2)) if name == "scores" else value
+
+    @property
+    def distance(self) -> Tensor | None:
+        """(N,) nats, how far the policy is from the reference at each counted token; None without both."""
+        if not {"policy", "reference"} <= self.values.keys():
+            return None
+        return k2(self.values["policy"].tokens.detach(), self.values["reference"].tokens.detach())
 
 
-def forward(policy: Policy, tree: Tree, names: Sequence[str], columns: Columns) -> dict[str, SeqLogps]:
+def forward(
+    policy: Policy,
+    tree: Tree,
+    names: Sequence[str],
+    columns: Columns,
+    *,
+    reference: Policy | None = None,
+    mismatch: Tensor | None = None,
+) -> Measured:
     """Measure the names for one row of groups.
 
+    Args:
+        policy: what is trained.
+        tree: the row.
+        names: of `registry.MEASURED`.
+        columns: log-probs measured before.
+        reference: a live reference, used instead of the stored column.
+        mismatch: what was measured of the whole batch, where a loss asks for it.
     Raises:
         ConfigError: a name cannot be measured.
-        TrainError: a column is missing, lacks a group, or does not fit its tokens.
+        TrainError: a column is missing, lacks a group, or does not fit its tokens; a response lacks what is asked for.
     """
-    logps = policy.logps(tree)
-    values = {"policy": logps}
+    wanted = [name for name in OUTPUTS if name in names]
+    if any(name in names for name in DISTRIBUTIONS) and "policy" not in wanted:
+        wanted.insert(0, "policy")
+    values: dict[str, Any] = (
+        {"policy": policy.logps(tree)} if wanted == ["policy"] else policy.outputs(tree, wanted, reference=reference)
+    )
+    device = next(policy.module.parameters()).device
     for name in names:
-        if name in DISTRIBUTIONS:
-            tokens = _column(columns, name, tree.groups, logps.tokens)
-            values[name] = SeqLogps(tokens, logps.segments, logps.count)
-        elif name != "policy":
+        if name == "reference" and reference is not None:
+            with torch.no_grad():
+                values[name] = reference.logps(tree)
+        elif name in DISTRIBUTIONS:
+            logps = values["policy"]
+            values[name] = SeqLogps(_column(columns, name, tree.groups, logps.tokens), logps.segments, logps.count)
+        elif name in ANNOTATIONS:
+            values[name] = _moved(ANNOTATIONS[name](tree.groups), device)
+        elif name == "mismatch":
+            values[name] = mismatch
+        elif name not in OUTPUTS and name not in ("running", "attributes"):
             raise ConfigError(f"'{name}' cannot be measured on data that is already there")
-    return values
+    return Measured(tree.groups, values)
+
+
+def _moved(value: Any, device: torch.device) -> Any:
+    """An annotation on the device of the policy."""
+    if isinstance(value, Tensor):
+        return value.to(device)
+    return type(value)(*(getattr(value, name).to(device) for name in value.__slots__))
+
+
+@torch.no_grad()
+def log_ratios(
+    policy: Policy, groups: Sequence[TokenGroup], columns: Columns, token_budget: int, reference: Policy | None
+) -> tuple[float, int]:
+    """Sum over the responses of log pi - log ref, nats, and how many responses; without gradient."""
+    total, count = 0.0, 0
+    for tree in policy.pack(groups, token_budget):
+        values = forward(policy, tree, ("policy", "reference"), columns, reference=reference).values
+        total += float((values["policy"].total - values["reference"].total).double().sum())
+        count += len(values["policy"].count)
+    return total, count
 
 
 def counted(group: TokenGroup) -> int:

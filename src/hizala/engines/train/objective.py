@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Annotated, Any, get_args, get_origin, get_type_hints
 
@@ -26,12 +26,14 @@ class Part:
         weight: > 0, what its reduced value is multiplied by.
         call: the loss with its parameters filled in; takes what it measures, in order.
         reduction: what its terms are averaged over, or None for their own unit.
+        params: every keyword-only parameter with its value.
     """
 
     loss: Loss
     weight: float
     call: Callable[..., Terms]
     reduction: str | None
+    params: Mapping[str, Any]
 
     def reduction_of(self, terms: Terms) -> str:
         """The reduction that applies to these terms: the chosen one where their unit allows it."""
@@ -98,8 +100,38 @@ class Objective:
             if part.loss.data != row.data:
                 raise ConfigError(f"loss '{part.loss.name}' takes {part.loss.data} data, '{row.name}' {row.data}")
         _check_reduction(row, parts, reduction)
-        wanted = {name for part in parts for name in part.loss.measures}
-        return cls(row.name, row.data, parts, tuple(name for name in MEASURED if name in wanted))
+        return cls(row.name, row.data, parts, _measures(parts))
+
+    @classmethod
+    def mixture(
+        cls, name: str, losses_of: Mapping[str, Mapping[str, Any]], *, reduction: str | None = None
+    ) -> Objective:
+        """A weighted sum of losses that take the same data, each with parameters of its own.
+
+        Args:
+            name: of the objective.
+            losses_of: loss name -> its `weight` (1 when not given) and parameters.
+            reduction: as in `of`.
+        Raises:
+            ConfigError: no loss, losses of different data, or what `of` refuses.
+        """
+        if not losses_of:
+            raise ConfigError(f"'{name}' mixes no losses", fix="give `losses: {dpo: {weight: 1.0}}`")
+        kinds = {loss: losses.get(loss).data for loss in losses_of}
+        if len(set(kinds.values())) > 1:
+            told = ", ".join(f"{loss} takes {kind} data" for loss, kind in kinds.items())
+            raise ConfigError(f"losses of different data cannot be mixed: {told}", fix="mix losses of one kind")
+        data = next(iter(kinds.values()))
+        single = []
+        for loss, given in losses_of.items():
+            row = Algorithm(name, data, {loss: 1.0}, "", "")
+            params = {key: value for key, value in given.items() if key != "weight"}
+            weights = {loss: given["weight"]} if "weight" in given else {}
+            single.append(cls.of(row, params, weights=weights))
+        parts = tuple(part for objective in single for part in objective.parts)
+        _check_reduction(Algorithm(name, data, {}, "", ""), parts, reduction)
+        parts = tuple(replace(part, reduction=reduction) for part in parts)
+        return cls(name, data, parts, _measures(parts))
 
     def denominators(self, layout: Layout) -> Callable[[Part, Terms], float]:
         """Denominators of the whole batch, for each part when its terms are known."""
@@ -129,8 +161,14 @@ def parameters(loss: Loss) -> dict[str, inspect.Parameter]:
 
 
 def _part(loss: Loss, weight: float, params: Mapping[str, Any], reduction: str | None) -> Part:
-    own = {name: params[name] for name in parameters(loss) if name in params}
-    return Part(loss, float(weight), partial(loss.fn, **own), reduction)
+    values = {name: params.get(name, parameter.default) for name, parameter in parameters(loss).items()}
+    return Part(loss, float(weight), partial(loss.fn, **values), reduction, values)
+
+
+def _measures(parts: tuple[Part, ...]) -> tuple[str, ...]:
+    """What the losses ask for together, in the order of the vocabulary."""
+    wanted = {name for part in parts for name in part.loss.measures}
+    return tuple(name for name in MEASURED if name in wanted)
 
 
 def _check_parameter(

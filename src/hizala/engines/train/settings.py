@@ -45,6 +45,8 @@ class Settings:
         token_budget: tokens in one forward; memory follows it, the gradient does not.
         nonfinite_limit: consecutive steps with a non-finite gradient after which training stops.
         keep_last: newest checkpoints to keep.
+        sync_every: steps after which a live reference moves towards the policy; None: it stands still.
+        sync_mix: how far it moves, 1 is all the way.
         identity: digest of what makes this run this run; a checkpoint of another identity is refused.
     """
 
@@ -61,6 +63,8 @@ class Settings:
     token_budget: Annotated[int, Bound(ge=1)] = 8192
     nonfinite_limit: Annotated[int, Bound(ge=1)] = 5
     keep_last: Annotated[int, Bound(ge=1)] = 1
+    sync_every: Annotated[int | None, Bound(ge=1)] = None
+    sync_mix: Annotated[float, Bound(gt=0, le=1)] = 1.0
     identity: str = ""
 
     def __post_init__(self) -> None:

@@ -25,6 +25,24 @@ def weights(module: nn.Module) -> list[Entry]:
     return [*(Entry(name, parameter) for name, parameter in trainable(module).items()), *buffers]
 
 
+def everything(module: nn.Module) -> list[Entry]:
+    """All parameters, trained or not, by name; a tied one once."""
+    return [Entry(name, parameter) for name, parameter in module.named_parameters()]
+
+
+@torch.no_grad()
+def restore_everything(module: nn.Module, tensors: Mapping[str, Tensor], where: str) -> None:
+    """Copy what `everything` gave back in.
+
+    Raises:
+        CheckpointError: names or shapes differ; nothing was changed.
+    """
+    entries = everything(module)
+    _check({e.name: tuple(e.tensor.shape) for e in entries}, tensors, where)
+    for entry in entries:
+        entry.tensor.copy_(tensors[entry.name])
+
+
 def moments(module: nn.Module, optimizer: torch.optim.Optimizer) -> list[Entry]:
     """The optimiser's tensors as `parameter:key`."""
     entries = []

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import resource
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,9 +21,10 @@ from hizala.core.reduce import Layout, reduce
 from hizala.core.schedule import factor
 from hizala.engines.train import checkpoint, measuring, optim, state
 from hizala.engines.train.heap import keep_freed_memory
-from hizala.engines.train.objective import Objective
+from hizala.engines.train.objective import Objective, Part
+from hizala.engines.train.reference import Reference
 from hizala.engines.train.settings import Settings
-from hizala.engines.train.tally import Tally, divergence, per_group
+from hizala.engines.train.tally import Tally, per_group
 from hizala.engines.train.tensorfile import Entry
 from hizala.engines.train.world import World, shard, whole
 from hizala.errors import CheckpointError, TrainError
@@ -51,10 +52,13 @@ class Engine:
     Args:
         policy: what is trained; sharded over the processes when there are several.
         settings: optimiser, schedule, budget, checkpoints.
+        reference: a live reference, frozen or following the policy; None where stored log-probs serve.
     """
 
-    def __init__(self, policy: Policy, settings: Settings) -> None:
+    def __init__(self, policy: Policy, settings: Settings, reference: Policy | None = None) -> None:
         self.policy, self.settings = policy, settings
+        self.reference = Reference(reference, settings) if reference is not None else None
+        self.running: dict[str, dict[str, float]] = {}
         self.device = next(policy.module.parameters()).device
         if self.device.type == "cpu":
             keep_freed_memory()
@@ -77,7 +81,11 @@ class Engine:
         return [*self._findings, Finding("nonfinite-gradient", "warning", message, count=self.skipped)]
 
     def step(
-        self, groups: Sequence[TokenGroup], objective: Objective, columns: measuring.Columns | None = None
+        self,
+        groups: Sequence[TokenGroup],
+        objective: Objective,
+        columns: measuring.Columns | None = None,
+        mismatched: Sequence[TokenGroup] = (),
     ) -> StepReport:
         """One optimiser step on a whole batch.
 
@@ -85,12 +93,13 @@ class Engine:
             groups: the global batch, the same on every process.
             objective: what to minimise.
             columns: name -> group id -> (N_g,) what was measured before, one value a counted token.
+            mismatched: prompts of the batch with responses to other prompts, where a loss asks for `mismatch`.
         Raises:
             TrainError: the batch does not fit the objective, or gradients stay non-finite.
         """
         started = time.perf_counter()
         self.optimizer.zero_grad(set_to_none=True)
-        tally = self.accumulate(groups, objective, columns)
+        tally = self.accumulate(groups, objective, columns, mismatched)
         gradients = optim.gradients(self._parameters)
         tally.add("squared_norm", optim.squared_norm(gradients, self.device), count=1)
         sums, counts = tally.read(self.world)
@@ -100,6 +109,7 @@ class Engine:
         usable = math.isfinite(norm) and math.isfinite(metrics["loss"])
         if usable:
             self._apply(gradients, norm, lr)
+            self._follow(objective, metrics)
         tokens = sum(group.tokens for group in groups)
         metrics |= {"grad_norm": norm, "lr": lr, "tokens": float(tokens), "skipped": float(not usable)}
         self._count(usable, metrics["loss"])
@@ -108,7 +118,11 @@ class Engine:
         return StepReport(metrics, perf)
 
     def accumulate(
-        self, groups: Sequence[TokenGroup], objective: Objective, columns: measuring.Columns | None = None
+        self,
+        groups: Sequence[TokenGroup],
+        objective: Objective,
+        columns: measuring.Columns | None = None,
+        mismatched: Sequence[TokenGroup] = (),
     ) -> Tally:
         """Add the gradient of the batch's loss to the parameters; the metrics it met on the way.
 
@@ -118,12 +132,13 @@ class Engine:
         _check_batch(groups, objective)
         denominator = objective.denominators(Layout.of(groups))
         tally = Tally()
+        measure = self._measurer(objective, columns or {}, mismatched)
         for tree, live in self._rounds(groups, objective):
-            values = measuring.forward(self.policy, tree, objective.measures, columns or {})
+            measured = measure(tree)
             layout = Layout.of(tree.groups)
             total: Tensor | float = 0.0
             for part in objective.parts:
-                terms = part.call(*measuring.arguments(values, part.loss))
+                terms = part.call(*measured.arguments(part, self._running(part)))
                 share = reduce(terms, layout, part.reduction_of(terms), denominator(part, terms))
                 total = total + part.weight * share
                 tally.add(f"{part.loss.name}/loss", share, count=0, live=live)
@@ -131,7 +146,7 @@ class Engine:
                     tally.add(f"{part.loss.name}/{name}", metric, live=live)
             assert isinstance(total, Tensor)
             tally.add("loss", total, count=0, live=live)
-            away = divergence(values)
+            away = measured.distance
             if away is not None:
                 tally.add("kl", away, live=live)
             (total if live else total * 0.0).backward()  # type: ignore[no-untyped-call]
@@ -139,7 +154,11 @@ class Engine:
 
     @torch.no_grad()
     def evaluate(
-        self, groups: Sequence[TokenGroup], objective: Objective, columns: measuring.Columns | None = None
+        self,
+        groups: Sequence[TokenGroup],
+        objective: Objective,
+        columns: measuring.Columns | None = None,
+        mismatched: Sequence[TokenGroup] = (),
     ) -> dict[str, NDArray[np.float64]]:
         """The objective's metrics on groups that are not trained on, one value a group.
 
@@ -152,11 +171,12 @@ class Engine:
         self.policy.module.eval()
         _check_batch(groups, objective)
         parts: list[dict[str, NDArray[np.float64]]] = []
+        measure = self._measurer(objective, columns or {}, mismatched)
         for tree, live in self._rounds(groups, objective):
-            values = measuring.forward(self.policy, tree, objective.measures, columns or {})
-            terms = [part.call(*measuring.arguments(values, part.loss)) for part in objective.parts]
+            measured = measure(tree)
+            terms = [part.call(*measured.arguments(part, self._running(part))) for part in objective.parts]
             if live:
-                parts.append(per_group(Layout.of(tree.groups), objective, terms, values))
+                parts.append(per_group(Layout.of(tree.groups), objective, terms, measured))
         self.policy.module.train()
         mine = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]} if parts else {}
         gathered = self.world.gather((self._share(groups), mine))
@@ -165,6 +185,47 @@ class Engine:
             for name, row in rows.items():
                 table.setdefault(name, np.full(len(groups), np.nan))[indices] = row
         return {name: row[~np.isnan(row)] for name, row in table.items()}
+
+    def _measurer(
+        self, objective: Objective, columns: measuring.Columns, mismatched: Sequence[TokenGroup]
+    ) -> Callable[[Tree], measuring.Measured]:
+        """How each forward of a batch is measured; what is known of the whole batch is measured here."""
+        live = self.reference.policy if self.reference else None
+        mismatch = self._mismatch(columns, mismatched) if "mismatch" in objective.measures else None
+
+        def measure(tree: Tree) -> measuring.Measured:
+            names = objective.measures
+            return measuring.forward(self.policy, tree, names, columns, reference=live, mismatch=mismatch)
+
+        return measure
+
+    def _mismatch(self, columns: measuring.Columns, mismatched: Sequence[TokenGroup]) -> Tensor:
+        """Mean log-ratio of responses to other prompts over the whole batch, nats."""
+        if not mismatched:
+            raise TrainError("a loss asks for mismatched responses, but none were given")
+        live = self.reference.policy if self.reference else None
+        mine = [mismatched[index] for index in self.world.share([1] * len(mismatched))]
+        training = self.policy.module.training
+        self.policy.module.eval()
+        total, count = measuring.log_ratios(self.policy, mine, columns, self.settings.token_budget, live)
+        self.policy.module.train(training)
+        sums = self.world.add(torch.tensor([total, count], dtype=torch.float64, device=self.device))
+        return (sums[0] / sums[1].clamp(min=1)).float()
+
+    def _running(self, part: Part) -> Mapping[str, float]:
+        """Running statistics of a loss before this step; 0 at the first."""
+        return self.running.setdefault(part.loss.name, dict.fromkeys(part.loss.running, 0.0))
+
+    def _follow(self, objective: Objective, metrics: Mapping[str, float]) -> None:
+        """After a step: running statistics follow their metrics, a live reference the policy."""
+        for part in objective.parts:
+            kept = dict(self._running(part))
+            for name, metric in part.loss.running.items():
+                decay = part.params["decay"]
+                kept[name] = decay * kept[name] + (1 - decay) * metrics[f"{part.loss.name}/{metric}"]
+            self.running[part.loss.name] = kept
+        if self.reference is not None:
+            self.reference.follow(self.policy, self.steps + 1)
 
     def measure(self, groups: Sequence[TokenGroup]) -> list[NDArray[np.float32]]:
         """Log-probs of the counted tokens of each group under the policy as it stands, without gradient.
@@ -197,6 +258,7 @@ class Engine:
             "skipped": self.skipped,
             "skipped_in_a_row": self._skipped_in_a_row,
             "frozen": self._frozen_digest(),
+            "running": self.running,
             "random": self.world.gather(state.random_states()),
             "extra": state.encode(dict(extra_state or {}), extra_tensors),
         }
@@ -205,6 +267,8 @@ class Engine:
             "optimizer.safetensors": state.moments(module, self.optimizer),
             "extra.safetensors": extra_tensors,
         }
+        if self.reference is not None and self.reference.moves:
+            tensors["reference.safetensors"] = state.everything(self.reference.policy.module)
         entries = [entry for group in tensors.values() for entry in group]
         path, failure = None, None
         if self.world.first:
@@ -251,6 +315,10 @@ class Engine:
         state.restore_moments(module, self.optimizer, load_file(path / "optimizer.safetensors"), where)
         self.steps, self.skipped = document["steps"], document["skipped"]
         self._skipped_in_a_row = document["skipped_in_a_row"]
+        self.running = document["running"]
+        if self.reference is not None and self.reference.moves:
+            held = load_file(path / "reference.safetensors")
+            state.restore_everything(self.reference.policy.module, held, where)
         states = document["random"]
         state.restore_random_states(states[min(self.world.rank, len(states) - 1)])
         extra: dict[str, Any] = state.decode(document["extra"], load_file(path / "extra.safetensors"))
@@ -328,14 +396,14 @@ def _check_batch(groups: Sequence[TokenGroup], objective: Objective) -> None:
     """Every group holds what the objective's losses take."""
     if not groups:
         raise TrainError("the batch is empty")
-    if objective.data != "pair":
-        return
     for group in groups:
-        if len(group.responses) != 2:
+        if objective.data == "pair" and len(group.responses) != 2:
             raise TrainError(
                 f"'{objective.name}' takes pairs, but a group has {len(group.responses)} responses",
                 where=f"group {group.id}",
             )
+        if objective.data == "ranking" and len(group.responses) < 2:
+            raise TrainError(f"'{objective.name}' takes rankings, but a group has one response", where=group.id)
 
 
 def _peak_memory(device: torch.device) -> float:

@@ -7,9 +7,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from hizala.core.kl import k2
-from hizala.core.logps import SeqLogps, Terms
+from hizala.core.logps import Terms
 from hizala.core.reduce import Layout
+from hizala.engines.train.measuring import Measured
 from hizala.engines.train.objective import Objective
 from hizala.engines.train.world import World
 from hizala.errors import TrainError
@@ -38,19 +38,8 @@ class Tally:
         return dict(zip(names, both[: len(names)], strict=True)), dict(zip(names, both[len(names) :], strict=True))
 
 
-def divergence(values: dict[str, SeqLogps]) -> Tensor | None:
-    """(N,) nats, how far the policy is from the reference at each counted token; None without a reference.
-
-    Estimator k2: the tokens are the data's, not the policy's, and k3 grows exponentially where the policy has
-    moved away from a token it is taught to avoid.
-    """
-    if "reference" not in values:
-        return None
-    return k2(values["policy"].tokens.detach(), values["reference"].tokens.detach())
-
-
 def per_group(
-    layout: Layout, objective: Objective, terms: list[Terms], values: dict[str, SeqLogps]
+    layout: Layout, objective: Objective, terms: list[Terms], measured: Measured
 ) -> dict[str, NDArray[np.float64]]:
     """Each metric as one value a group: the mean over the group's units; NaN for a group without any.
 
@@ -58,7 +47,7 @@ def per_group(
         layout: of the groups that were measured.
         objective: whose parts gave the terms, in order.
         terms: of each part.
-        values: what was measured.
+        measured: what they were made from.
     Returns:
         metric -> (G,).
     """
@@ -70,9 +59,10 @@ def per_group(
         total = total + part.weight * rows[f"{name}/loss"]
         for metric, metric_values in of.metrics.items():
             rows[f"{name}/{metric}"] = _group_mean(layout, metric_values, of, name)
-    away = divergence(values)
+    away = measured.distance
     if away is not None:
-        rows["kl"] = _mean(away, _response_group(layout)[values["policy"].segments.cpu().numpy()], len(layout.size))
+        segments = measured.values["policy"].segments.cpu().numpy()
+        rows["kl"] = _mean(away, _response_group(layout)[segments], len(layout.size))
     return {"loss": total} | rows
 
 
