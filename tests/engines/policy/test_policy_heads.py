@@ -15,15 +15,15 @@ def policy(make_model, tmp_path):
     policy = load(tmp_path / "m", dtype="float64", heads=("score", "value"))
     torch.manual_seed(0)
     with torch.no_grad():
-        for head in policy.module.heads.values():
-            head.weight.normal_()
-            head.bias.normal_()
+        for parameter in policy.module.heads.parameters():
+            parameter.normal_()
     return policy
 
 
 def states(policy, model, ids):
     hidden = model.model(torch.tensor([ids])).last_hidden_state[0]
-    return {kind: hidden @ head.weight + head.bias for kind, head in policy.module.heads.items()}
+    score, value = policy.module.heads["score"], policy.module.heads["value"]
+    return {"score": hidden @ score.weight[0], "value": hidden @ value.weight + value.bias}
 
 
 def test_scores_and_values_equal_the_plain_forward(policy, make_model, make_groups, lift):
@@ -59,16 +59,32 @@ def test_heads_are_saved_and_loaded_again(policy, make_groups, tmp_path):
     assert torch.equal(again.values(tree), policy.values(tree))
 
 
-def test_a_fresh_head_says_nothing_and_a_missing_one_is_an_error(make_model, make_groups, tmp_path):
+def test_a_fresh_value_head_says_nothing_and_a_missing_one_is_an_error(make_model, make_groups, tmp_path):
     make_model("qwen3").save_pretrained(tmp_path)
-    policy = load(tmp_path, heads=("score",))
+    policy = load(tmp_path, heads=("value",))
     tree = policy.pack(make_groups((3,)), 1000)[0]
-    assert torch.equal(policy.scores(tree), torch.zeros(3))
-    with pytest.raises(ConfigError, match="no value head"):
-        policy.values(tree)
+    assert not policy.values(tree).any()
+    with pytest.raises(ConfigError, match="no score head"):
+        policy.scores(tree)
+
+
+def test_a_fresh_score_head_says_little_and_teaches_the_model_beneath(make_model, make_groups, tmp_path):
+    make_model("qwen3").save_pretrained(tmp_path)
+    torch.manual_seed(3)
+    policy = load(tmp_path, heads=("score",), labels=("one", "two"))
+    scores = policy.scores(policy.pack(make_groups((3,)), 1000)[0])
+    assert scores.shape == (3, 2)
+    assert 0 < scores.abs().max() < 0.5
+    assert (scores[:, 0] != scores[:, 1]).all()
+    scores.sum().backward()
+    assert policy.module.model.embed_tokens.weight.grad.abs().sum() > 0
+    torch.manual_seed(3)
+    again = load(tmp_path, heads=("score",), labels=("one", "two"))
+    assert torch.equal(again.module.heads["score"].weight, policy.module.heads["score"].weight)
 
 
 def test_heads_are_trained_beside_adapters(make_model, tmp_path):
     make_model("qwen3").save_pretrained(tmp_path)
     policy = load(tmp_path, heads=("score",), lora={"rank": 2, "alpha": 2.0})
-    assert {"heads.score.weight", "heads.score.bias"} <= set(policy.trainable())
+    assert "heads.score.weight" in policy.trainable()
+    assert "model.embed_tokens.weight" not in policy.trainable()

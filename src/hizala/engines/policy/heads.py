@@ -1,26 +1,89 @@
-"""Heads on the final hidden states: a score for each response, a value for each counted token."""
+"""Heads on the final hidden states: a score for each response or marked step, a value for each counted token."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
 import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-KINDS = ("score", "value")
+from hizala.errors import ModelError
+
+# score: each response, at its last token; step: each marked step, at its last token; value: each counted token.
+KINDS = ("score", "step", "value")
+# What a reward model has; its directory is a standard one, see `classify`.
+REWARD = ("score", "step")
 FILE = "heads.safetensors"
+# Standard deviation of a fresh reward head's output on a state of unit root mean square.
+_FRESH = 0.01
 
 
 class Head(nn.Module):
-    """One number from a hidden state: w . h + b, computed in float32 or better.
+    """Numbers from a hidden state: W h + b, computed in float32 or better.
 
-    Starts at zero, so that a fresh head says nothing: scores and values are 0.
+    A fresh value head is zero, so that it says nothing. A fresh reward head is drawn from torch's random numbers, a
+    hundredth of a log-odds in size: from zero the model beneath would learn nothing in the first step, and members of
+    an ensemble would all be the same one.
+
+    Attributes:
+        labels: names of the outputs; one for a step or a value.
     """
 
-    def __init__(self, hidden: int) -> None:
+    def __init__(self, hidden: int, kind: str, labels: tuple[str, ...] = ()) -> None:
         super().__init__()
-        self.weight = nn.Parameter(torch.zeros(hidden))
-        self.bias = nn.Parameter(torch.zeros(()))
+        self.kind, self.labels = kind, labels or (kind,)
+        shape = (len(self.labels), hidden) if kind in REWARD else (hidden,)
+        drawn = torch.randn(shape) * (_FRESH / hidden**0.5) if kind in REWARD else torch.zeros(shape)
+        self.weight = nn.Parameter(drawn)
+        # Sequence classifiers of transformers have no bias, and a comparison of scores has no use for one.
+        self.bias = None if kind == "score" else nn.Parameter(torch.zeros(shape[:-1]))
 
     def forward(self, hidden: Tensor) -> Tensor:
-        """(M,) numbers of (M, hidden) states."""
+        """(M,) numbers of (M, hidden) states; (M, A) where the head has A > 1 outputs."""
         wide = torch.promote_types(hidden.dtype, torch.float32)
-        return hidden.to(wide) @ self.weight.to(wide) + self.bias.to(wide)
+        out = hidden.to(wide) @ self.weight.to(wide).movedim(-1, 0)
+        if self.bias is not None:
+            out = out + self.bias.to(wide)
+        return out.squeeze(1) if out.ndim == 2 and out.shape[1] == 1 else out
+
+
+class Mute(nn.Module):
+    """Stands where a language model has its output layer: a reward model of others' making has none."""
+
+    @property
+    def weight(self) -> Tensor:
+        """Raises ModelError: there are no logits."""
+        raise ModelError(
+            "the model is a reward model: it scores responses and has no language head",
+            fix="use a language model where log-probs or samples are needed",
+        )
+
+    def forward(self, hidden: Tensor) -> Tensor:
+        """Raises ModelError: there are no logits."""
+        return self.weight
+
+
+def save_value(heads: Mapping[str, nn.Module] | nn.ModuleDict, directory: Path) -> None:
+    """Write the value head beside the model, where there is one; no standard directory has a place for it."""
+    if "value" in heads:
+        state = {f"value.{n}": t.detach().cpu().contiguous() for n, t in heads["value"].state_dict().items()}
+        save_file(state, directory / FILE, metadata={"format": "pt"})
+
+
+def load_value(directory: Path, hidden: int) -> Iterator[Head]:
+    """The value head that stands beside a model, or nothing. Raises ModelError where it is damaged or does not fit."""
+    path = directory / FILE
+    if not path.is_file():
+        return
+    head = Head(hidden, "value")
+    try:
+        stored = load_file(path)
+        head.to(stored["value.weight"].dtype).load_state_dict({n: stored[f"value.{n}"] for n in ("weight", "bias")})
+    except (SafetensorError, OSError, KeyError, RuntimeError) as error:
+        raise ModelError(
+            "the value head does not fit", where=str(path), fix="copy or download the model again"
+        ) from error
+    yield head

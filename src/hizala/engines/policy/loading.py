@@ -7,14 +7,15 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_file
+from torch import Tensor
 
+from hizala.engines.policy import classify, native, weights
 from hizala.engines.policy import heads as head_kinds
 from hizala.engines.policy import lora as adapters
-from hizala.engines.policy import native, weights
 from hizala.engines.policy.arch import Arch, NotNative, parse, read_config
 from hizala.engines.policy.attention import checked
 from hizala.engines.policy.decoder import Decoder
+from hizala.engines.policy.heads import Mute
 from hizala.engines.policy.hf import HfPolicy, enable_checkpointing, load_module
 from hizala.engines.policy.policy import DTYPES, Policy
 from hizala.errors import ConfigError, ModelError, nearest
@@ -30,6 +31,7 @@ def load(
     attention: str = "auto",
     sharing: bool = True,
     heads: Sequence[str] = (),
+    labels: Sequence[str] = (),
 ) -> Policy:
     """A policy from a model directory.
 
@@ -41,9 +43,11 @@ def load(
         checkpointing: recompute layers in the backward pass; slower, less memory.
         attention: auto, sdpa or flex.
         sharing: let responses share their prompt.
-        heads: heads to add where the directory has none: score, value.
+        heads: heads to add where the directory has none: score (of responses) or step (of marked steps), which make it
+            a reward model, and value.
+        labels: names of a fresh score head's outputs (attributes, members of an ensemble); one when not given.
     Raises:
-        ModelError: the directory is missing, damaged or of an unsupported kind.
+        ModelError: the directory is missing, damaged or of an unsupported kind, or holds another reward head.
         ConfigError: a setting is unknown.
     """
     ref = Path(ref)
@@ -63,21 +67,28 @@ def load(
             attention=attention,
             sharing=sharing,
             heads=heads,
+            labels=labels,
         )
-        adapters.load_into(policy.module, ref)
+        trained = adapters.load_into(policy.module, ref)
+        if trained is not None:
+            _put(policy.module, trained)
         return policy
     config = read_config(ref)
     try:
         arch = parse(config, where=str(ref / "config.json"))
     except NotNative:
-        foreign = load_module(ref, config, dtype, device)
-        chosen = _complete(foreign, ref, lora, heads, foreign.config.get_text_config().hidden_size)
+        foreign, stored = load_module(ref, config, dtype, device)
+        hidden = foreign.config.get_text_config().hidden_size
+        chosen = _complete(foreign, config, ref, lora, heads, labels, hidden, stored)
         if checkpointing:
             enable_checkpointing(foreign)
         return HfPolicy(foreign, config, dtype=dtype, source=ref, lora=chosen, sharing=sharing)
     module = _empty(arch, dtype, device)
-    weights.load_into(module, ref, aliases={"lm_head.weight": "model.embed_tokens.weight"} if arch.tied else {})
-    return _finish(module, config, ref, lora, heads, checkpointing, attention, sharing)
+    if classify.kind_of(config) is not None:
+        module.set_submodule("lm_head", Mute())
+    aliases = {"lm_head.weight": "model.embed_tokens.weight"} if arch.tied else {}
+    stored = weights.load_into(module, ref, aliases=aliases, aside="score.")
+    return _finish(module, config, ref, lora, heads, labels, stored, checkpointing, attention, sharing)
 
 
 def random_init(
@@ -91,6 +102,7 @@ def random_init(
     attention: str = "auto",
     sharing: bool = True,
     heads: Sequence[str] = (),
+    labels: Sequence[str] = (),
 ) -> Policy:
     """A policy with random weights, normal with the config's `initializer_range`; for tests and benchmarks."""
     module = _empty(parse(config), dtype, device)
@@ -104,7 +116,7 @@ def random_init(
             else:
                 drawn = torch.randn(parameter.shape, generator=generator) * module.arch.initializer_range
                 parameter.copy_(drawn)
-    return _finish(module, config, None, lora, heads, checkpointing, attention, sharing)
+    return _finish(module, config, None, lora, heads, labels, {}, checkpointing, attention, sharing)
 
 
 def settings_of(lora: adapters.Lora) -> dict[str, Any]:
@@ -129,11 +141,13 @@ def _finish(
     source: Path | None,
     lora: Mapping[str, Any] | None,
     heads: Sequence[str],
+    labels: Sequence[str],
+    stored: Mapping[str, Tensor],
     checkpointing: bool,
     attention: str,
     sharing: bool,
 ) -> Policy:
-    settings = _complete(module, source, lora, heads, module.arch.hidden)
+    settings = _complete(module, config, source, lora, heads, labels, module.arch.hidden, stored)
     module.checkpointing = checkpointing
     if module.dtype == torch.bfloat16 and torch.device(module.model.norm.weight.device).type == "cpu":
         native.enable()
@@ -141,22 +155,51 @@ def _finish(
 
 
 def _complete(
-    module: Any, source: Path | None, lora: Mapping[str, Any] | None, heads: Sequence[str], hidden: int
+    module: Any,
+    config: Mapping[str, Any],
+    source: Path | None,
+    lora: Mapping[str, Any] | None,
+    heads: Sequence[str],
+    labels: Sequence[str],
+    hidden: int,
+    stored: Mapping[str, Tensor],
 ) -> adapters.Lora | None:
-    """Put adapters and heads into a loaded module."""
+    """Put adapters and heads into a loaded module: those the directory holds, then those asked for."""
     settings = None if lora is None else adapters.Lora.of(lora)
     if settings is not None:
         adapters.attach(module, settings)
-    stored = load_file(source / head_kinds.FILE) if source and (source / head_kinds.FILE).is_file() else {}
-    like = next(module.parameters())
-    for kind in dict.fromkeys([*(name.split(".")[0] for name in stored), *heads]):
-        if kind not in head_kinds.KINDS:
-            raise ConfigError(f"unknown head '{kind}'{nearest(kind, head_kinds.KINDS)}", fix="known: score, value")
-        head = head_kinds.Head(hidden).to(device=like.device, dtype=like.dtype)
-        if f"{kind}.weight" in stored:
-            try:
-                head.load_state_dict({n: stored[f"{kind}.{n}"] for n in ("weight", "bias")})
-            except (KeyError, RuntimeError) as error:
-                raise ModelError(f"the {kind} head does not fit", where=str(source), fix=weights.AGAIN) from error
-        module.heads[kind] = head
+    kind = classify.kind_of(config)
+    if kind is not None:
+        _put(module, classify.head_from(stored, config, kind, hidden, str(source)))
+    elif stored:
+        raise ModelError(f"the weights hold '{next(iter(stored))}', config.json names no classifier", where=str(source))
+    if source is not None:
+        for head in head_kinds.load_value(source, hidden):
+            _put(module, head)
+    for name in dict.fromkeys(heads):
+        if name not in head_kinds.KINDS:
+            known = ", ".join(head_kinds.KINDS)
+            raise ConfigError(f"unknown head '{name}'{nearest(name, head_kinds.KINDS)}", fix=f"known: {known}")
+        if name in module.heads:
+            continue
+        if name in head_kinds.REWARD:
+            classify.class_of(config, name)
+        _put(module, head_kinds.Head(hidden, name, tuple(labels) if name == "score" else ()))
+    if labels and ("score" not in module.heads or module.heads["score"].labels != tuple(labels)):
+        raise ModelError(
+            f"the model's score head does not give {', '.join(labels)}",
+            where=str(source),
+            fix="start from a language model, or ask for what the head was made for",
+        )
     return settings
+
+
+def _put(module: Any, head: head_kinds.Head) -> None:
+    """The head in the module, on its device and in its dtype; it takes the place of one of its kind."""
+    other = next((kind for kind in head_kinds.REWARD if kind in module.heads and kind != head.kind), None)
+    if head.kind in head_kinds.REWARD and other is not None:
+        raise ModelError(
+            f"the model has a {other} head already, and a reward model has one", fix="start from a language model"
+        )
+    like = next(module.parameters())
+    module.heads[head.kind] = head.to(device=like.device, dtype=like.dtype)

@@ -13,9 +13,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from hizala.engines.policy import classify
+from hizala.engines.policy.heads import Head
 from hizala.errors import ConfigError, ModelError, nearest
 
 TARGETS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
@@ -110,18 +113,23 @@ def merged(module: nn.Module) -> dict[str, Tensor]:
     return out
 
 
-def save(module: nn.Module, lora: Lora, base: Path | None, path: Path) -> None:
-    """Write the adapters alone, as peft reads them."""
+def save(module: nn.Module, lora: Lora, base: Path | None, path: Path, head: Head | None = None) -> None:
+    """Write the adapters alone, as peft reads them; a reward head stands beside them as a module that was trained."""
     path.mkdir(parents=True, exist_ok=True)
     tensors = {
         _PREFIX + name.replace(".default.", "."): parameter.detach().cpu().contiguous()
         for name, parameter in module.named_parameters()
         if "lora_" in name
     }
-    save_file(tensors, path / _FILE, metadata={"format": "pt"})
+    told = {"format": "pt"}
+    if head is not None:
+        tensors |= {_PREFIX + n: t.cpu().contiguous() for n, t in classify.tensors(head).items()}
+        told |= {"head": head.kind, "labels": json.dumps(head.labels)}
+    save_file(tensors, path / _FILE, metadata=told)
     config = {
         "peft_type": "LORA",
-        "task_type": "CAUSAL_LM",
+        "task_type": "CAUSAL_LM" if head is None else {"score": "SEQ_CLS", "step": "TOKEN_CLS"}[head.kind],
+        "modules_to_save": None if head is None else ["score"],
         "base_model_name_or_path": str(base) if base else None,
         "r": lora.rank,
         "lora_alpha": lora.alpha,
@@ -147,15 +155,28 @@ def read_settings(path: Path) -> tuple[Lora, Path]:
     return settings, base
 
 
-def load_into(module: nn.Module, path: Path) -> None:
-    """Copy saved adapters into a module that has adapters. Raises ModelError where names or shapes differ."""
+def load_into(module: nn.Module, path: Path) -> Head | None:
+    """Copy saved adapters into a module that has adapters; the reward head that stands beside them, if any.
+
+    Raises:
+        ModelError: the file cannot be read, or names or shapes differ.
+    """
     try:
         stored = load_file(path / _FILE)
+        with safe_open(path / _FILE, framework="pt") as file:
+            told = file.metadata() or {}
     except Exception as error:
         raise ModelError(f"the adapter's weights cannot be read: {error}", where=str(path)) from error
+    scoring = {n.removeprefix(_PREFIX): stored.pop(n) for n in list(stored) if n.startswith(_PREFIX + "score.")}
     wanted = {_PREFIX + n.replace(".default.", "."): p for n, p in module.named_parameters() if "lora_" in n}
     if set(stored) != set(wanted) or any(stored[n].shape != wanted[n].shape for n in wanted):
         raise ModelError("the adapter does not fit the model", where=str(path), fix="give the model it was trained on")
     with torch.no_grad():
         for name, parameter in wanted.items():
             parameter.copy_(stored[name])
+    if not scoring:
+        return None
+    names = json.loads(told.get("labels", "[]"))
+    kind = told.get("head", "step" if "score.bias" in scoring else "score")
+    hidden = int(scoring["score.weight"].shape[-1])
+    return classify.head_from(scoring, {"id2label": dict(enumerate(names))}, kind, hidden, str(path))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -244,8 +244,10 @@ class Policy(Generates):
     @property
     def reward_head(self) -> head_kinds.Head | None:
         """The head that makes it a reward model, of responses or of steps; None for a language model."""
-        found = [self.module.heads[kind] for kind in head_kinds.REWARD if kind in self.module.heads]
-        return found[0] if found else None
+        for kind in head_kinds.REWARD:
+            if kind in self.module.heads:
+                return cast("head_kinds.Head", self.module.heads[kind])
+        return None
 
     def _forward(self, tree: Forest, rows: Tensor | None, readout: Callable[[Tensor], Any] | None) -> Any:
         attend = attend_over(tree, self.arch.attention_scale, self.attention)

@@ -53,18 +53,26 @@ def read(directory: Path) -> Iterator[tuple[str, Tensor]]:
             raise ModelError(f"the weights are damaged: {error}", where=str(path), fix=AGAIN) from error
 
 
-def load_into(module: torch.nn.Module, directory: Path, *, aliases: Mapping[str, str], extra: str = "") -> None:
+def load_into(
+    module: torch.nn.Module, directory: Path, *, aliases: Mapping[str, str], aside: str | None = None
+) -> dict[str, Tensor]:
     """Copy the stored weights into `module`.
 
     Args:
         aliases: stored name -> name of the parameter it is tied to.
-        extra: prefix of parameters that may lack in the directory (heads).
+        aside: prefix of stored tensors that are none of the module's and are returned.
+    Returns:
+        The tensors laid aside.
     Raises:
         ModelError: a tensor lacks, has another shape, is not known, or is not finite.
     """
     wanted = dict(module.named_parameters(remove_duplicate=True))
     missing = set(wanted)
+    laid: dict[str, Tensor] = {}
     for name, tensor in read(directory):
+        if aside is not None and name.startswith(aside):
+            laid[name] = tensor
+            continue
         target = wanted.get(aliases.get(name, name))
         if target is None:
             if name.endswith("rotary_emb.inv_freq"):
@@ -80,10 +88,10 @@ def load_into(module: torch.nn.Module, directory: Path, *, aliases: Mapping[str,
         with torch.no_grad():
             target.copy_(tensor)
         missing.discard(aliases.get(name, name))
-    missing = {m for m in missing if not (extra and m.startswith(extra))}
     if missing:
         first = sorted(missing)[0]
         raise ModelError(f"{len(missing)} tensors lack, first '{first}'", where=str(directory), fix=AGAIN)
+    return laid
 
 
 def copy_companions(source: Path | None, directory: Path) -> None:
