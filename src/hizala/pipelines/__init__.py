@@ -2,6 +2,7 @@
 
 from hizala.algorithms import algorithms
 from hizala.core import losses as _losses  # registers the losses that rows speak of
+from hizala.pipelines import generated
 from hizala.pipelines.settings import EvaluateSettings, stage_model
 from hizala.registry import StageSpec, stages
 
@@ -15,6 +16,7 @@ def register() -> None:
         summary = "measure every model made so far, with intervals and paired differences"
         spec = StageSpec("evaluate", EvaluateSettings, "hizala.pipelines.evaluate:evaluate", summary)
         stages.add("evaluate", spec)
+    generated.register()
 
 
 register()

@@ -1,0 +1,178 @@
+"""What stages that make their own preferences can be told."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field, field_validator, model_validator
+
+from hizala.algorithms import Algorithm, algorithms
+from hizala.config import Strict
+from hizala.engines.train import Objective
+from hizala.errors import HizalaError
+from hizala.pipelines.settings import Lora, Ratio
+
+JUDGES = ("gold", "implicit", "reward:NAME or DIRECTORY", "text:pointwise", "text:pairwise")
+WEIGHT = "_weight"
+
+
+class GeneratedSettings(Strict):
+    """Settings common to every stage that makes its own preferences."""
+
+    data: Annotated[
+        str | list[str],
+        Field(description="prompts to answer: a file, a datasets directory, a hub id, or world:NAME; a list is joined"),
+    ]
+    format: Annotated[str, Field(description="format of the rows; 'auto' recognises it")] = "auto"
+    limit: Annotated[int | None, Field(ge=1, description="use at most this many rows")] = None
+    template: Annotated[
+        Literal["chat", "raw"],
+        Field(description="'chat' renders the model's own template; 'raw' joins the texts with nothing between"),
+    ] = "chat"
+    temperature: Annotated[float, Field(gt=0, description="temperature that responses are sampled with")] = 1.0
+    top_p: Annotated[float, Field(gt=0, le=1, description="mass of the nucleus responses are sampled from")] = 1.0
+    max_tokens: Annotated[int, Field(ge=1, description="most tokens of a sampled response")] = 96
+    algorithm: Annotated[
+        str, Field(description="row of the table whose loss the pairs train: dpo, ipo, simpo and other rows of pairs")
+    ] = "dpo"
+    parameters: Annotated[
+        dict[str, float | str | bool],
+        Field(description="parameters of the row's losses by name, and LOSS_weight for its weights"),
+    ] = {}  # noqa: RUF012 (settings are frozen and copied)
+    batch_size: Annotated[int, Field(ge=1, description="prompts (online) or pairs in one optimiser step")] = 32
+    token_budget: Annotated[
+        int, Field(ge=16, description="tokens in one forward; memory follows it, the gradient does not")
+    ] = 8192
+    learning_rate: Annotated[float, Field(gt=0, lt=10, description="peak learning rate of AdamW")] = 5e-5
+    schedule: Annotated[
+        Literal["constant", "linear", "cosine", "wsd"], Field(description="shape of the learning rate after warm-up")
+    ] = "cosine"
+    warmup: Annotated[Ratio, Field(description="share of the steps over which the learning rate rises")] = 0.05
+    weight_decay: Annotated[float, Field(ge=0, description="decoupled decay; norms and biases are spared")] = 0.0
+    adam_betas: Annotated[
+        tuple[Annotated[float, Field(ge=0, lt=1)], Annotated[float, Field(ge=0, lt=1)]],
+        Field(description="decay of AdamW's first and second moments"),
+    ] = (0.9, 0.999)
+    max_grad_norm: Annotated[float, Field(gt=0, description="gradients are scaled down to this norm")] = 1.0
+    dtype: Annotated[
+        Literal["float32", "bfloat16"],
+        Field(description="format of the computation; weights and optimiser stay in float32"),
+    ] = "float32"
+    checkpointing: Annotated[bool, Field(description="recompute activations in backward: less memory, slower")] = False
+    lora: Annotated[Lora | None, Field(description="train low-rank adapters instead of all weights")] = None
+    save_every: Annotated[int | None, Field(ge=1, description="steps between checkpoints; default: a tenth")] = None
+    keep_last: Annotated[int, Field(ge=1, description="newest checkpoints to keep")] = 2
+    nonfinite_limit: Annotated[
+        int, Field(ge=1, description="consecutive steps with a non-finite gradient after which training stops")
+    ] = 5
+
+    @model_validator(mode="after")
+    def _trainable(self) -> GeneratedSettings:
+        self.objective()
+        return self
+
+    @property
+    def row(self) -> Algorithm:
+        """The row of the table whose losses the pairs train.
+
+        Raises:
+            ValueError: it is unknown, or does not take pairs of a policy's responses.
+        """
+        try:
+            row = algorithms.get(self.algorithm)
+        except HizalaError as error:
+            raise ValueError(error.message) from error
+        if row.data != "pair" or getattr(row, "produces", "policy") != "policy":
+            fits = [r.name for r in algorithms if r.data == "pair" and getattr(r, "produces", "policy") == "policy"]
+            raise ValueError(f"'{row.name}' does not train a policy on pairs; rows that do: {', '.join(fits)}")
+        return row
+
+    def objective(self) -> Objective:
+        """The row's losses with the stage's parameters over the row's own.
+
+        Raises:
+            ValueError: a parameter is unknown, out of bounds or without effect.
+        """
+        row = self.row
+        defaults = {name: value for name, value in row.defaults.items() if name not in type(self).model_fields}
+        given = {**defaults, **self.parameters}
+        weights = {loss: float(given.pop(loss + WEIGHT)) for loss in row.losses if loss + WEIGHT in given}
+        try:
+            return Objective.of(row, given, weights=weights)
+        except HizalaError as error:
+            raise ValueError(error.message) from error
+
+    @property
+    def beta(self) -> float | None:
+        """Scale of the implicit reward that the loss trains, per nat; None where it has none."""
+        for part in self.objective().parts:
+            if "reference" in part.loss.measures:
+                import inspect
+
+                default = inspect.signature(part.loss.fn).parameters.get("beta")
+                if default is not None:
+                    return float(self.parameters.get("beta", self.row.defaults.get("beta", default.default)))
+        return None
+
+
+class Judged(Strict):
+    """How a stage's candidates are judged."""
+
+    judge: Annotated[
+        str,
+        Field(description="who says what is better: gold (the embedded world's truth), implicit, reward:NAME, text:…"),
+    ] = "gold"
+    anchor: Annotated[
+        str | None, Field(description="implicit judge: the earlier model its reward is measured against, by name")
+    ] = None
+
+    @field_validator("judge")
+    @classmethod
+    def _known(cls, judge: str) -> str:
+        kind, _, rest = judge.partition(":")
+        known = judge in ("gold", "implicit", "text:pointwise", "text:pairwise") or (kind == "reward" and bool(rest))
+        if not known:
+            raise ValueError(f"unknown judge '{judge}'; known: {', '.join(JUDGES)}")
+        return judge
+
+    @model_validator(mode="after")
+    def _anchored(self) -> Judged:
+        if self.anchor is not None and self.judge != "implicit":
+            raise ValueError(f"anchor has no effect with judge '{self.judge}'")
+        return self
+
+
+class OnlineDpoSettings(GeneratedSettings, Judged):
+    """Online DPO: every step samples responses from the policy as it stands and learns from a judge's choice."""
+
+    samples: Annotated[int, Field(ge=2, description="responses sampled for each prompt")] = 4
+    steps: Annotated[int, Field(ge=1, description="steps: each samples, judges and trains once")] = 60
+    margin: Annotated[float, Field(ge=0, description="least difference of the scores of a pair's two sides")] = 0.0
+
+
+class IteratedSettings(GeneratedSettings):
+    """Stages that alternate between making pairs and training on them."""
+
+    iterations: Annotated[int, Field(ge=1, description="rounds of making pairs and training on them")] = 3
+    prompts: Annotated[int, Field(ge=1, description="prompts answered in each iteration")] = 256
+    steps: Annotated[int, Field(ge=1, description="optimiser steps in each iteration")] = 20
+
+
+class SelfRewardingSettings(IteratedSettings, Judged):
+    """Self-rewarding: the policy judges its own responses and learns from its verdicts, again and again."""
+
+    judge: Annotated[
+        str, Field(description="how the policy judges itself: text:pointwise, text:pairwise or implicit")
+    ] = "text:pointwise"
+    samples: Annotated[int, Field(ge=2, description="responses sampled for each prompt")] = 4
+    margin: Annotated[float, Field(ge=0, description="least difference of the scores of a pair's two sides")] = 0.0
+
+    @model_validator(mode="after")
+    def _itself(self) -> SelfRewardingSettings:
+        if self.judge == "gold" or self.judge.startswith("reward:"):
+            raise ValueError(f"judge '{self.judge}' is not the policy itself; use online_dpo for it")
+        return self
+
+
+class SpinSettings(IteratedSettings):
+    """SPIN: demonstrations are preferred to what the policy of the iteration before says instead."""
