@@ -17,7 +17,7 @@ from hizala.algorithms import algorithms
 from hizala.config import Recipe, Stage
 from hizala.errors import HizalaError
 from hizala.pipelines.context import resolve_model
-from hizala.pipelines.material import Batches, Material, load_template, open_source, prepare
+from hizala.pipelines.material import Batches, Material, load_template, prepare, source_of
 from hizala.pipelines.settings import TrainSettings
 from hizala.records import TokenGroup
 
@@ -94,9 +94,7 @@ def _plan(recipe: Recipe, stage: Stage, base: Path, shape: Shape, rates: dict[st
     assert isinstance(settings, TrainSettings)
     template = load_template(base, settings.template)
     row = algorithms.get(stage.kind)
-    source = open_source(
-        settings.data, shape=row.data, format=settings.format, side=settings.side, limit=settings.limit
-    )
+    source = source_of(settings, row.data)
     material = prepare(
         source,
         template,

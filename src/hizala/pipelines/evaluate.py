@@ -7,11 +7,13 @@ from dataclasses import asdict
 from functools import partial
 from typing import cast
 
+from hizala.algorithms import algorithms
+from hizala.engines.data.usable import usable
 from hizala.engines.policy import load
 from hizala.engines.rollout.local import Decodable, LocalSampler
 from hizala.pipelines.context import ModelRef, StageContext
 from hizala.pipelines.evals import EvalContext, Evaluated, SuiteResult, suites
-from hizala.pipelines.material import load_template, open_source, split, with_unique_ids, without_idle_pairs
+from hizala.pipelines.material import load_template, open_source, source_of, split, with_unique_ids
 from hizala.pipelines.progress import Bar, say
 from hizala.pipelines.rundir import write_json, write_lines
 from hizala.pipelines.settings import EvaluateSettings, TrainSettings
@@ -95,12 +97,16 @@ def _pairs(context: StageContext, settings: EvaluateSettings) -> Callable[[], It
         return lambda: with_unique_ids(open_source(named, shape="pair", format=settings.format, limit=settings.limit))
     if settings.held_out_of is None:
         return None
-    config = next(stage.config for stage in context.recipe.stages if stage.name == settings.held_out_of)
+    stage = next(stage for stage in context.recipe.stages if stage.name == settings.held_out_of)
+    config = stage.config
     assert isinstance(config, TrainSettings)
+    on_pairs = stage.kind in algorithms and algorithms.get(stage.kind).data == "pair"
 
     def held_out() -> list[Group]:
-        source = open_source(config.data, shape="pair", format=config.format, limit=config.limit)
-        groups, _ = without_idle_pairs(with_unique_ids(source), source)
+        # A stage that made thumbs or demonstrations of pairs held the same prompts out.
+        plain = partial(open_source, config.data, shape="pair", format=config.format, limit=config.limit)
+        source = source_of(config, "pair") if on_pairs else plain()
+        groups, _ = usable(with_unique_ids(source), "pair")
         return split(groups, config.holdout, config.max_holdout, context.recipe.seed)[1][: settings.limit]
 
     return held_out

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import hashlib
 import random
-from collections.abc import Iterable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
+from typing import Any, Protocol
 
 from hizala import world
-from hizala.canonical import digest, file_digest
+from hizala.canonical import file_digest
 from hizala.engines import data
-from hizala.engines.data.templates import ChatTemplate
+from hizala.engines.data.convert import prompt_key as prompt_key
+from hizala.engines.data.templates import ChatTemplate, Encoded
+from hizala.engines.data.usable import require_both_thumbs, usable
 from hizala.errors import DataError
 from hizala.pipelines.rundir import directory_digest
 from hizala.records import Finding, Group, TokenGroup
@@ -24,7 +28,7 @@ class Material:
 
     Attributes:
         train, held_out: groups in tokens.
-        digest: of every token and mask, in order; keys the caches that rest on them.
+        digest: of every token, mask and label, in order; keys the caches that rest on them.
         findings: what was dropped, truncated or noticed on the way.
     """
 
@@ -46,8 +50,43 @@ def load_template(model: Path, kind: str) -> ChatTemplate:
     return template
 
 
+class DataSettings(Protocol):
+    """What a training stage says of its data; see `settings.TrainSettings`."""
+
+    data: str | list[str]
+    format: str
+    side: Any
+    convert: Any
+    threshold: float | None
+    limit: int | None
+
+
+def source_of(settings: DataSettings, shape: str) -> data.GroupSource:
+    """The groups that a training stage names, converted as it asks.
+
+    Raises:
+        DataError: a reference cannot be read, or is of another kind and no conversion makes it fit.
+    """
+    return open_source(
+        settings.data,
+        shape=shape,
+        format=settings.format,
+        side=settings.side,
+        convert=settings.convert,
+        threshold=settings.threshold,
+        limit=settings.limit,
+    )
+
+
 def open_source(
-    refs: str | Sequence[str], *, shape: str, format: str = "auto", side: str | None = None, limit: int | None = None
+    refs: str | Sequence[str],
+    *,
+    shape: str,
+    format: str = "auto",
+    side: str | None = None,
+    convert: str | None = None,
+    threshold: float | None = None,
+    limit: int | None = None,
 ) -> data.GroupSource:
     """The groups that a data setting names; several references are joined in order.
 
@@ -55,20 +94,17 @@ def open_source(
         DataError: a reference cannot be read, or does not hold what `shape` needs.
     """
     names = [refs] if isinstance(refs, str) else list(refs)
-    sources = [_open(name, shape, format, side, limit) for name in names]
-    if len(sources) == 1:
-        return sources[0]
-    joined = [group for source in sources for group in source]
-    return data.GroupSource.from_groups(joined[:limit], name=", ".join(names), shape=shape)
+    how: dict[str, Any] = {"shape": shape, "side": side, "convert": convert, "threshold": threshold, "limit": limit}
+    sources = [_open(name, format, how) for name in names]
+    return sources[0] if len(sources) == 1 else data.GroupSource.joined(sources, limit=limit)
 
 
-def _open(name: str, shape: str, format: str, side: str | None, limit: int | None) -> data.GroupSource:
-    if name.startswith("world:"):
-        for setting, given in (("format", format != "auto"), ("side", side is not None)):
-            if given:
-                raise DataError(f"`{setting}` has no effect on data of the world", where=name, fix="take it out")
-        return data.GroupSource.from_groups(_world(name)[:limit], name=name, shape=shape)
-    return data.read(name, format=format, shape=shape, side=side, limit=limit)
+def _open(name: str, format: str, how: Mapping[str, Any]) -> data.GroupSource:
+    if not name.startswith("world:"):
+        return data.read(name, format=format, **how)
+    if format != "auto":
+        raise DataError("`format` has no effect on data of the world", where=name, fix="take it out")
+    return data.GroupSource.from_groups(_world(name), name=name, **how)
 
 
 @lru_cache(maxsize=4)
@@ -76,39 +112,42 @@ def _world(name: str) -> tuple[Group, ...]:
     return tuple(world.resolve(name))
 
 
-def prompt_key(group: Group) -> str:
-    """Digest of a group's prompt: groups with the same prompt fall on the same side of a split."""
-    return digest([[m.role, m.content] for m in group.prompt])
-
-
 def split(groups: Sequence[Group], share: float, most: int, seed: int) -> tuple[list[Group], list[Group]]:
-    """Divide groups into training and held-out parts by prompt, the same way for the same seed.
+    """Divide groups into training and held-out parts, each prompt by a number that it and the seed alone decide.
+
+    A prompt is held out when its number, uniform in [0, 1), is below `share`. So two stages that read the same
+    prompts hold out the same ones, whatever else stands in their data or was dropped from it. Above `most`, prompts
+    of the lowest numbers are taken as long as they fit. A share that asks for a group and by chance gets none takes
+    the prompt of the lowest number.
 
     Args:
         groups: all groups.
-        share: share of the groups to hold out, [0, 1).
+        share: expected share of the prompts to hold out, [0, 1).
         most: upper bound on the held-out groups.
-        seed: of the choice.
+        seed: of the numbers.
     Returns:
         (training groups, held-out groups), each in the order of the data; no prompt stands in both.
     """
-    wanted = min(int(len(groups) * share), most)
-    if wanted == 0:
-        return list(groups), []
     keys = [prompt_key(group) for group in groups]
-    order = sorted(set(keys), key=lambda key: hashlib.sha256(f"{seed}:{key}".encode()).digest())
-    sizes: dict[str, int] = {}
-    for key in keys:
-        sizes[key] = sizes.get(key, 0) + 1
+    sizes = Counter(keys)
+    numbers = {key: _number(key, seed) for key in sizes}
+    order = sorted(numbers, key=lambda key: numbers[key])
+    drawn = [key for key in order if numbers[key] < share]
+    if not drawn and int(len(groups) * share):
+        drawn = order[:1]
     held: set[str] = set()
     count = 0
-    for key in order:
-        if count >= wanted:
-            break
-        held.add(key)
-        count += sizes[key]
+    for key in drawn:
+        if count + sizes[key] <= most:
+            held.add(key)
+            count += sizes[key]
     training = [group for group, key in zip(groups, keys, strict=True) if key not in held]
     return training, [group for group, key in zip(groups, keys, strict=True) if key in held]
+
+
+def _number(key: str, seed: int) -> float:
+    """Uniform in [0, 1), from the seed and a prompt's key."""
+    return int.from_bytes(hashlib.sha256(f"{seed}:{key}".encode()).digest()[:7]) / 2**56
 
 
 def prepare(
@@ -117,42 +156,55 @@ def prepare(
     """Split and encode the groups of a source; what cannot be used is dropped, counted and named.
 
     Raises:
-        DataError: nothing is left to train on.
+        DataError: nothing is left to train on, or all thumbs point one way.
     """
-    groups, findings = without_idle_pairs(with_unique_ids(source), source)
+    read = with_unique_ids(source)
+    groups, left_out = usable(read, source.shape)
+    findings = [*source.findings, *left_out]
     training, held_out = split(groups, holdout, max_holdout, seed)
+    if source.shape == "thumb" and training:
+        require_both_thumbs(training, source.name)
     encoded = template.encode_all(training, max_length=max_length)
     kept = template.encode_all(held_out, max_length=max_length)
-    findings += [*encoded.findings, *kept.findings]
-    cut = encoded.counts.get("truncated", 0) + kept.counts.get("truncated", 0)
-    if cut:
-        findings.append(Finding("truncated", "warning", f"responses cut at max_length {max_length}", count=cut))
-    if not encoded.tokens:
+    findings += [*encoded.findings, *kept.findings, *_cut(encoded, kept, max_length)]
+    tokens = [_with_marks(part.tokens, source.shape) for part in (encoded, kept)]
+    if lost := len(encoded.tokens) + len(kept.tokens) - len(tokens[0]) - len(tokens[1]):
+        words = f"groups whose marked steps all end behind max_length {max_length}"
+        findings.append(Finding("unmarked", "warning", words, count=lost))
+    if holdout and not held_out:
+        words = f"no group is held out: a share of {holdout:g} of {len(groups)} groups is none"
+        findings.append(Finding("no-holdout", "info", words))
+    if not tokens[0]:
+        first = f": {findings[0].message} ({findings[0].where})" if findings else ""
         raise DataError(
-            f"no group of {len(groups)} is left to train on" + (f": {findings[0].message}" if findings else ""),
+            f"no group of {len(read)} is left to train on{first}",
             where=source.name,
             fix="raise max_length, or look at the rows with `hizala data check`",
         )
+    return Material(tokens[0], tokens[1], _digest([*tokens[0], *tokens[1]]), findings)
+
+
+def _cut(encoded: Encoded, kept: Encoded, max_length: int) -> Iterator[Finding]:
+    for name, words in (("truncated", "responses"), ("steps-truncated", "marked steps")):
+        if count := encoded.counts.get(name, 0) + kept.counts.get(name, 0):
+            yield Finding(name, "warning", f"{words} cut at max_length {max_length}", count=count)
+
+
+def _with_marks(groups: list[TokenGroup], shape: str) -> list[TokenGroup]:
+    """Groups with a marked step left, where the shape lives of steps."""
+    return [group for group in groups if shape != "steps" or any(r.marks for r in group.responses)]
+
+
+def _digest(groups: Iterable[TokenGroup]) -> str:
+    """Of all that a loss may see of the groups: tokens, masks, and what is known of responses."""
     total = hashlib.sha256()
-    for group in (*encoded.tokens, *kept.tokens):
-        total.update(repr((list(group.prompt), [(list(r.ids), list(r.mask)) for r in group.responses])).encode())
-    return Material(encoded.tokens, kept.tokens, total.hexdigest(), findings)
-
-
-def without_idle_pairs(groups: list[Group], source: data.GroupSource) -> tuple[list[Group], list[Finding]]:
-    """Leave out pairs whose two sides are the same: they prefer nothing. What was left out is a finding."""
-    findings = list(source.findings)
-    if source.shape != "pair":
-        return groups, findings
-    useful = [group for group in groups if group.responses[0].messages != group.responses[1].messages]
-    if len(useful) == len(groups):
-        return groups, findings
-    idle = [group for group in groups if group.responses[0].messages == group.responses[1].messages]
-    names = ", ".join(group.id for group in idle[:5])
-    findings.append(
-        Finding("identical-sides", "warning", "pairs whose chosen and rejected are the same", names, len(idle))
-    )
-    return useful, findings
+    for group in groups:
+        told = [
+            (list(r.ids), list(r.mask), r.rank, r.label, r.score, list(r.marks), sorted(r.attributes.items()))
+            for r in group.responses
+        ]
+        total.update(repr((list(group.prompt), group.margin, group.weight, told)).encode())
+    return total.hexdigest()
 
 
 def with_unique_ids(groups: Iterable[Group]) -> list[Group]:

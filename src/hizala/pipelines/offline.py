@@ -24,7 +24,7 @@ from hizala.engines.policy import Policy, load
 from hizala.engines.train import Engine, MetricsLog, Objective, Settings
 from hizala.pipelines import reference
 from hizala.pipelines.context import ModelRef, StageContext
-from hizala.pipelines.material import Batches, Material, load_template, open_source, prepare
+from hizala.pipelines.material import Batches, Material, load_template, prepare, source_of
 from hizala.pipelines.progress import Bar, say, working
 from hizala.pipelines.rundir import model_digest, write_json
 from hizala.pipelines.settings import TrainSettings, loss_weight_field
@@ -113,9 +113,7 @@ def _policy(context: StageContext, settings: TrainSettings) -> Policy:
 
 
 def _material(context: StageContext, settings: TrainSettings, row: Algorithm, template: ChatTemplate) -> Material:
-    source = open_source(
-        settings.data, shape=row.data, format=settings.format, side=settings.side, limit=settings.limit
-    )
+    source = source_of(settings, row.data)
     with working("data read, split and encoded"):
         material = prepare(
             source,

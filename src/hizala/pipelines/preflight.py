@@ -12,7 +12,7 @@ from hizala.engines import track
 from hizala.engines.policy import check_directory
 from hizala.errors import ConfigError, HizalaError, nearest
 from hizala.pipelines.evals import suites
-from hizala.pipelines.material import load_template, open_source
+from hizala.pipelines.material import load_template, open_source, source_of
 from hizala.pipelines.offline import make_objective
 from hizala.pipelines.settings import EvaluateSettings, TrainSettings
 
@@ -43,7 +43,7 @@ def _check_training(stage: Stage, settings: TrainSettings, base: Path) -> None:
     row = algorithms.get(stage.kind)
     make_objective(row, settings)
     load_template(base, settings.template)
-    open_source(settings.data, shape=row.data, format=settings.format, side=settings.side, limit=settings.limit)
+    source_of(settings, row.data)
 
 
 def _check_evaluation(settings: EvaluateSettings, trained: Mapping[str, TrainSettings], base: Path) -> None:

@@ -11,6 +11,23 @@ from hizala.config import Strict, combine, schema_of
 from hizala.registry import losses
 
 Ratio = Annotated[float, Field(ge=0, le=1)]
+# The conversions of `engines.data.convert`, written out so that schema and editors know them; a test compares.
+Conversion = Literal[
+    "pair_to_thumb",
+    "pair_to_ranking",
+    "thumb_to_pair",
+    "ranking_to_pair_all",
+    "ranking_to_pair_adjacent",
+    "ranking_to_pair_best_worst",
+    "ranking_to_thumb",
+    "scored_to_pair_all",
+    "scored_to_pair_adjacent",
+    "scored_to_pair_best_worst",
+    "scored_to_ranking",
+    "scored_to_thumb",
+    "steps_to_thumb",
+    "steps_to_response",
+]
 
 
 class Lora(Strict):
@@ -43,11 +60,17 @@ class TrainSettings(Strict):
     format: Annotated[str, Field(description="format of the rows; 'auto' recognises it")] = "auto"
     side: Annotated[
         Literal["chosen"] | None,
-        Field(description="let preference pairs serve as demonstrations by taking this side of each"),
+        Field(description="let preferences serve as demonstrations by taking this side of each"),
+    ] = None
+    convert: Annotated[
+        Conversion | None, Field(description="make data of another kind into what the method takes, in this way")
+    ] = None
+    threshold: Annotated[
+        float | None, Field(description="score from which a thumb is up; only with convert: scored_to_thumb")
     ] = None
     limit: Annotated[int | None, Field(ge=1, description="use at most this many rows")] = None
     holdout: Annotated[
-        float, Field(ge=0, lt=1, description="share of the groups kept from training and evaluated on")
+        float, Field(ge=0, lt=1, description="share of the prompts kept from training and evaluated on")
     ] = 0.05
     max_holdout: Annotated[int, Field(ge=1, description="most groups held out")] = 512
     max_length: Annotated[int, Field(ge=2, description="most tokens of prompt and response together")] = 1024
@@ -97,6 +120,12 @@ class TrainSettings(Strict):
     def _no_idle_setting(self) -> TrainSettings:
         if self.keep_best is not None and self.holdout == 0:
             raise ValueError("keep_best needs held-out data, but holdout is 0")
+        if self.side is not None and self.convert is not None:
+            raise ValueError("side and convert are both given: one would have no effect")
+        if self.threshold is not None and self.convert != "scored_to_thumb":
+            raise ValueError("threshold has no effect without convert: scored_to_thumb")
+        if self.threshold is None and self.convert == "scored_to_thumb":
+            raise ValueError("convert: scored_to_thumb needs a threshold")
         if self.steps is not None and self.epochs != type(self).model_fields["epochs"].default:
             raise ValueError("steps and epochs are both given: epochs would have no effect")
         return self

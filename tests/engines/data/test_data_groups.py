@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -56,44 +57,41 @@ def test_the_identity_follows_content_and_options(tmp_path: Path) -> None:
     [
         (PAIRS[:1], "response", "chosen", [["iyi 0"]]),
         (PAIRS[:1], "response", "rejected", [["kötü 0"]]),
-        (PAIRS[:1], "thumb", "both", [["iyi 0"], ["kötü 0"]]),
-        (PAIRS[:1], "ranking", None, [["iyi 0", "kötü 0"]]),
         (PAIRS[:1], "prompt", None, [[]]),
         (PAIRS[:1], "rollout", None, [[]]),
         (RANKED, "response", "chosen", [["y"]]),
         (RANKED, "response", "rejected", [["x"]]),
-        (RANKED, "pair", "extremes", [["y", "x"]]),
         (RANKED, "scored", None, [["x", "y", "z"]]),
         (THUMBS, "response", "chosen", [["x"]]),
         (THUMBS, "response", "rejected", [["y"]]),
     ],
 )
-def test_richer_data_serve_poorer_shapes_when_asked(
+def test_richer_data_serve_as_responses_when_asked(
     tmp_path: Path, rows: list[Any], shape: str, side: str | None, expected: list[list[str]]
 ) -> None:
     groups = list(read(jsonl(tmp_path / "d.jsonl", rows), shape=shape, side=side))
     assert [[response.text for response in group.responses] for group in groups] == expected
-    if shape == "pair":
-        assert [response.rank for response in groups[0].responses] == [0, 1]
-    if shape == "thumb":
-        assert [group.responses[0].label for group in groups] == [True, False]
-        assert len({group.id for group in groups}) == 2
 
 
 @pytest.mark.parametrize(
     ("rows", "shape", "fix"),
     [
-        (PAIRS, "response", "chosen or rejected"),
-        (PAIRS, "thumb", "both"),
-        (RANKED, "pair", "extremes"),
-        (THUMBS, "pair", "give pair data"),
-        (PAIRS, "steps", "give steps data"),
+        (PAIRS, "response", "side: chosen or side: rejected; or use a method for pair data: "),
+        (PAIRS, "thumb", "convert: pair_to_thumb; or use a method for pair data: "),
+        (RANKED, "pair", "convert: ranking_to_pair_all or convert: ranking_to_pair_adjacent or "),
+        (THUMBS, "pair", "convert: thumb_to_pair"),
+        (PAIRS, "steps", "give steps data; or use a method for pair data: "),
     ],
 )
 def test_nothing_is_chosen_silently(tmp_path: Path, rows: list[Any], shape: str, fix: str) -> None:
-    with pytest.raises(DataError, match="cannot serve") as error:
-        read(jsonl(tmp_path / "d.jsonl", rows), shape=shape)
+    path = jsonl(tmp_path / "d.jsonl", rows)
+    with pytest.raises(DataError, match="cannot serve as") as error:
+        read(path, shape=shape)
     assert fix in error.value.fix
+    assert ("dpo" in error.value.fix) == (rows is PAIRS)
+    with pytest.raises(DataError, match="cannot serve as") as given:
+        GroupSource.from_groups(read(path), shape=shape)
+    assert given.value.fix == error.value.fix
 
 
 def test_a_side_without_effect_is_an_error(tmp_path: Path) -> None:
@@ -103,12 +101,6 @@ def test_a_side_without_effect_is_an_error(tmp_path: Path) -> None:
             read(path, shape="pair", side=side)
     with pytest.raises(DataError, match="did you mean 'chosen'"):
         read(path, shape="response", side="chose")
-
-
-def test_tied_rankings_have_no_extremes(tmp_path: Path) -> None:
-    tied = {"prompt": "a", "responses": ["x", "y"], "scores": [1, 1]}
-    source = read(jsonl(tmp_path / "d.jsonl", [*RANKED, tied]), shape="pair", side="extremes")
-    assert source.counts["dropped:tied"] == 1
 
 
 def test_columns_can_be_named(tmp_path: Path) -> None:
@@ -157,5 +149,6 @@ def test_groups_can_be_given_directly() -> None:
     assert source.counts["responses"] == 6
     assert source.digest == GroupSource.from_groups(groups).digest
     assert source.digest != GroupSource.from_groups(groups[:2]).digest
-    with pytest.raises(DataError, match="w:0: a response has no thumb"):
-        list(GroupSource.from_groups(groups, shape="thumb"))
+    lone = replace(groups[0], id="w:9", responses=pair[:1])
+    with pytest.raises(DataError, match="w:9: the group is not a pair"):
+        list(GroupSource.from_groups([*groups, lone], shape="pair"))

@@ -6,11 +6,12 @@ import hashlib
 import itertools
 import json
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
+from hizala.engines.data import convert as conversions
 from hizala.engines.data import formats, sources
 from hizala.engines.data.rows import RowError
 from hizala.errors import DataError, nearest
@@ -22,7 +23,8 @@ DETECT_ROWS = 200
 MAX_BROKEN = 0.1
 _EARLY_LOOK = 1000
 _KEPT_FINDINGS = 1000
-SIDES = ("chosen", "rejected", "both", "extremes")
+SIDES = ("chosen", "rejected")
+Serve = Callable[[Group], list[Group]]
 
 
 class GroupSource:
@@ -52,18 +54,64 @@ class GroupSource:
         self._complete = False
 
     @classmethod
-    def from_groups(cls, groups: Iterable[Group], *, name: str = "groups", shape: str | None = None) -> GroupSource:
-        """A source of groups already made (the embedded world, a rollout). Checks `shape` where it is given."""
+    def from_groups(
+        cls,
+        groups: Iterable[Group],
+        *,
+        name: str = "groups",
+        shape: str | None = None,
+        side: str | None = None,
+        convert: str | None = None,
+        threshold: float | None = None,
+        limit: int | None = None,
+    ) -> GroupSource:
+        """A source of groups already made (the embedded world, a rollout); the rest as in `read`.
+
+        Raises:
+            DataError: the groups are of another kind than `shape`; while iterating: one of them is.
+        """
         kept = tuple(groups)
+        native = shape_of(kept[0]) if kept and shape is not None else ""
+        serve, conversion = _server(native, shape or native, side, convert, threshold, name) if native else (None, None)
+
+        def served(source: GroupSource) -> Iterator[tuple[int, list[Group] | RowError]]:
+            for i, group in enumerate(kept, 1):
+                source._counts["rows"] += 1
+                try:
+                    yield i, serve(group) if serve is not None else [group]
+                except RowError as error:
+                    if conversion is None:
+                        raise DataError(str(error), where=group.id or f"{name}[{i - 1}]") from error
+                    yield i, error
 
         def make(source: GroupSource) -> Iterator[Group]:
-            for i, group in enumerate(kept):
-                source._counts["rows"] += 1
-                if shape is not None and (problem := misfit(group, shape)):
-                    raise DataError(problem, where=group.id or f"{name}[{i}]")
-                yield source._kept(group)
+            yield from source._given(served(source), conversion, limit)
 
-        return cls(make, lambda: digest_groups(kept), name=name, format="groups", shape=shape or "", options={})
+        options = {"convert": convert, "threshold": threshold, "side": side, "limit": limit}
+        return cls(make, lambda: digest_groups(kept), name=name, format="groups", shape=shape or "", options=options)
+
+    @classmethod
+    def joined(cls, sources: Sequence[GroupSource], *, limit: int | None = None) -> GroupSource:
+        """Several sources of one shape, one after another, with what all of them dropped."""
+
+        def make(joined: GroupSource) -> Iterator[Group]:
+            given = 0
+            for source in sources:
+                for group in source:
+                    given += 1
+                    yield group
+                    if given == limit:
+                        break
+                joined._counts.update(source._counts)
+                joined._findings += source._findings
+                if given == limit:
+                    return
+
+        def digest() -> str:
+            return hashlib.sha256("".join(source.identity for source in sources).encode()).hexdigest()
+
+        name, shape = ", ".join(source.name for source in sources), sources[0].shape
+        return cls(make, digest, name=name, format="several", shape=shape, options={"limit": limit})
 
     def __iter__(self) -> Iterator[Group]:
         self._findings, self._counts, self._complete = [], Counter(), False
@@ -75,11 +123,39 @@ class GroupSource:
         self._counts["responses"] += len(group.responses)
         return group
 
+    def _given(
+        self,
+        served: Iterator[tuple[int, list[Group] | RowError]],
+        conversion: conversions.Conversion | None,
+        limit: int | None,
+    ) -> Iterator[Group]:
+        """Groups to give, up to the limit; what could not be made is counted with its line."""
+
+        def each() -> Iterator[Group]:
+            for line, found in served:
+                if isinstance(found, RowError):
+                    self._dropped(found.kind, str(found), line)
+                else:
+                    yield from found
+
+        groups: Iterator[Group | RowError] = each()
+        if conversion is not None and conversion.whole is not None:
+            groups = conversion.whole(list(each()))
+        given = 0
+        for group in groups:
+            if isinstance(group, RowError):
+                self._dropped(group.kind, str(group), 0)
+                continue
+            given += 1
+            yield self._kept(group)
+            if given == limit:
+                return
+
     def _dropped(self, kind: str, reason: str, line: int) -> None:
         self._counts["dropped"] += 1
         self._counts[f"dropped:{kind}"] += 1
         if len(self._findings) < _KEPT_FINDINGS:
-            self._findings.append(Finding(kind, "error", reason, f"{self.name}:{line}"))
+            self._findings.append(Finding(kind, "error", reason, f"{self.name}:{line}" if line else self.name))
 
     def _ensure_read(self) -> None:
         if not self._complete:
@@ -120,6 +196,8 @@ def read(
     limit: int | None = None,
     columns: Mapping[str, str] | None = None,
     side: str | None = None,
+    convert: str | None = None,
+    threshold: float | None = None,
     max_broken: float = MAX_BROKEN,
 ) -> GroupSource:
     """Groups of a file, a directory or a hub id. Looks at the first rows now, reads the rest when iterated.
@@ -130,8 +208,9 @@ def read(
         shape: what is needed, one of `registry.DATA_SHAPES`; None takes what the format gives.
         limit: groups to give at most.
         columns: the format's column name -> the file's column name.
-        side: how richer groups serve a poorer shape: "chosen" or "rejected" (that side as the response), "both"
-            (a pair as a thumb up and a thumb down), "extremes" (best and worst of a ranking as a pair).
+        side: "chosen" or "rejected": that side of a pair, a ranking or a thumb as the response.
+        convert: one of `convert.CONVERSIONS`: how data of another kind become what is needed.
+        threshold: score from which a thumb is up, for the conversion that takes one.
         max_broken: share of unusable rows, [0, 1], above which reading stops.
     Raises:
         DataError: unreadable, not recognised, of the wrong shape, or too many broken rows (while iterating).
@@ -151,32 +230,31 @@ def read(
     if name == "auto":
         name = formats.detect([_renamed(row, columns) for row in sample], where=str(ref))
     native = formats.get(name).shape
-    serve = _server(native, shape or native, side, str(ref))
+    serve, conversion = _server(native, shape or native, side, convert, threshold, str(ref))
 
-    def make(groups: GroupSource) -> Iterator[Group]:
-        given = 0
+    def served(groups: GroupSource) -> Iterator[tuple[int, list[Group] | RowError]]:
         for row in source.rows():
             groups._counts["rows"] += 1
             _stop_when_broken(groups, max_broken, str(ref), early=True)
             if row.value is None:
-                groups._dropped("broken-row", row.reason, row.line)
+                yield row.line, RowError(row.reason)
                 continue
             try:
                 group = formats.to_group(_renamed(row.value, columns), name, id=f"{source.name}:{row.line}")
-                served = serve(group)
+                yield row.line, serve(group)
             except RowError as error:
-                groups._dropped(error.kind, str(error), row.line)
-                continue
-            for each in served:
-                given += 1
-                yield groups._kept(each)
-                if given == limit:
-                    return
-        _stop_when_broken(groups, max_broken, str(ref), early=False)
-        if not given:
-            raise DataError("holds no usable row", where=str(ref), fix=f"see: hizala data check {ref}")
+                yield row.line, error
 
-    options = {"shape": shape, "limit": limit, "columns": dict(columns or {}), "side": side}
+    def make(groups: GroupSource) -> Iterator[Group]:
+        yield from groups._given(served(groups), conversion, limit)
+        _stop_when_broken(groups, max_broken, str(ref), early=False)
+        if not groups._counts["groups"]:
+            first = f"; the first: {groups._findings[0].message}" if groups._findings else ""
+            where = f"{ref}{groups._findings[0].where.removeprefix(groups.name)}" if first else str(ref)
+            raise DataError(f"holds no usable row{first}", where=where, fix=f"see: hizala data check {ref}")
+
+    told = {"shape": shape, "limit": limit, "columns": dict(columns or {}), "side": side}
+    options = {**told, "convert": convert, "threshold": threshold}
     digest = source.digest if source.kind != "hub" else lambda: _digest_rows(source)
     return GroupSource(make, digest, name=source.name, format=name, shape=shape or native, options=options)
 
@@ -226,46 +304,91 @@ def misfit(group: Group, shape: str) -> str:
         return "a response has no thumb"
     if shape == "ranking" and (count < 2 or any(r.rank is None for r in group.responses)):
         return "the group has no ranking of at least two responses"
-    if shape == "scored" and any(r.score is None for r in group.responses):
-        return "a response has no score"
+    if shape == "scored" and any(r.score is None and not r.attributes for r in group.responses):
+        return "a response has neither a score nor attributes"
     if shape == "steps" and any(not r.steps for r in group.responses):
         return "a response has no marked steps"
     return ""
 
 
-def _server(native: str, shape: str, side: str | None, where: str) -> Callable[[Group], list[Group]]:
-    """How groups of the format's shape serve the shape asked for.
+def shape_of(group: Group) -> str:
+    """The kind of data a group is, by what is known of its responses."""
+    responses = group.responses
+    if not responses:
+        return "prompt"
+    if len(responses) == 2 and [r.rank for r in responses] == [0, 1]:
+        return "pair"
+    for shape in ("steps", "thumb", "ranking", "scored"):
+        if not misfit(group, shape):
+            return shape
+    return "response"
+
+
+def _server(
+    native: str, shape: str, side: str | None, convert: str | None, threshold: float | None, where: str
+) -> tuple[Serve, conversions.Conversion | None]:
+    """How one group of the data's own kind becomes groups of the kind asked for, and the conversion in use.
 
     Raises:
-        DataError: they cannot, or only in a way that has to be asked for; a side that would have no effect.
+        DataError: it cannot, or only in a way that has to be asked for; a side or conversion without effect.
     """
-
-    def same(group: Group) -> list[Group]:
-        if problem := misfit(group, shape):
-            raise RowError(problem, "wrong-shape")
-        return [group]
-
-    asked: dict[tuple[str, str, str], Callable[[Group], list[Group]]] = {
-        ("pair", "response", "chosen"): lambda g: [replace(g, responses=g.responses[:1])],
-        ("pair", "response", "rejected"): lambda g: [replace(g, responses=g.responses[1:])],
-        ("ranking", "response", "chosen"): lambda g: [replace(g, responses=(_extremes(g)[0],))],
-        ("ranking", "response", "rejected"): lambda g: [replace(g, responses=(_extremes(g)[1],))],
-        ("thumb", "response", "chosen"): lambda g: [g] if g.responses[0].label else [],
-        ("thumb", "response", "rejected"): lambda g: [] if g.responses[0].label else [g],
-        ("pair", "thumb", "both"): _thumbs,
-        ("ranking", "pair", "extremes"): _as_pair,
+    sided: dict[tuple[str, str], Serve] = {
+        ("pair", "chosen"): lambda g: [replace(g, responses=g.responses[:1])],
+        ("pair", "rejected"): lambda g: [replace(g, responses=g.responses[1:])],
+        ("ranking", "chosen"): lambda g: [replace(g, responses=(_extremes(g)[0],))],
+        ("ranking", "rejected"): lambda g: [replace(g, responses=(_extremes(g)[1],))],
+        ("thumb", "chosen"): lambda g: _with_thumb(g, True),
+        ("thumb", "rejected"): lambda g: _with_thumb(g, False),
     }
     if side is not None:
-        if (native, shape, side) not in asked:
+        if shape != "response" or (native, side) not in sided:
             raise DataError(f"side '{side}' has no effect on {native} data used as {shape} data", where=where)
-        return asked[native, shape, side]
+        return sided[native, side], None
+    if convert is not None:
+        conversion = conversions.named(convert, threshold, where)
+        return _converter(native, shape, conversion, threshold, where), conversion
+    if threshold is not None:
+        raise DataError("threshold has no effect without convert: scored_to_thumb", where=where)
     if shape in ("prompt", "rollout"):
-        return lambda g: [replace(g, responses=())]
-    if native == shape or (native, shape) in (("pair", "ranking"), ("ranking", "scored"), ("steps", "response")):
-        return same
-    sides = [s for n, w, s in asked if (n, w) == (native, shape)]
-    fix = f"ask for it: side: {' or '.join(sides)}" if sides else f"give {shape} data or use a method for {native} data"
-    raise DataError(f"{native} data cannot serve as {shape} data by itself", where=where, fix=fix)
+        return lambda g: [replace(g, responses=())], None
+    if not conversions.is_a(native, shape):
+        sides = [s for n, s in sided if n == native and shape == "response"]
+        raise conversions.wrong_kind(native, shape, where, sides)
+    return lambda g: [_fitting(g, shape)], None
+
+
+def _converter(
+    native: str, shape: str, conversion: conversions.Conversion, threshold: float | None, where: str
+) -> Serve:
+    if conversion.target != shape:
+        ways = conversions.between(native, shape)
+        raise DataError(
+            f"conversion '{conversion.name}' gives {conversion.target} data, and {shape} data are needed",
+            where=where,
+            fix=f"use {' or '.join(ways)}" if ways else "take it out",
+        )
+    if not conversions.is_a(native, conversion.source):
+        ways = conversions.between(native, shape)
+        fix = f"use {' or '.join(ways)}" if ways else f"give {conversion.source} data"
+        if conversions.is_a(native, shape):
+            fix = "take it out"
+        raise DataError(
+            f"conversion '{conversion.name}' takes {conversion.source} data, and these are {native} data",
+            where=where,
+            fix=fix,
+        )
+
+    def serve(group: Group) -> list[Group]:
+        whole = _fitting(group, conversion.source)
+        return [whole] if conversion.each is None else conversion.each(whole, threshold)
+
+    return serve
+
+
+def _fitting(group: Group, shape: str) -> Group:
+    if problem := misfit(group, shape):
+        raise RowError(problem, "wrong-shape")
+    return group
 
 
 def _extremes(group: Group) -> tuple[Response, Response]:
@@ -275,16 +398,10 @@ def _extremes(group: Group) -> tuple[Response, Response]:
     return ranked[0], ranked[-1]
 
 
-def _as_pair(group: Group) -> list[Group]:
-    best, worst = _extremes(group)
-    return [replace(group, responses=(replace(best, rank=0), replace(worst, rank=1)))]
-
-
-def _thumbs(group: Group) -> list[Group]:
-    return [
-        replace(group, id=f"{group.id}#{word}", responses=(replace(response, rank=None, label=label),))
-        for word, label, response in zip(("up", "down"), (True, False), group.responses, strict=True)
-    ]
+def _with_thumb(group: Group, label: bool) -> list[Group]:
+    """A group for each response with that thumb."""
+    found = [response for response in group.responses if response.label is label]
+    return [replace(group, id=f"{group.id}#{i}" if i else group.id, responses=(r,)) for i, r in enumerate(found)]
 
 
 def digest_groups(groups: Iterable[Group]) -> str:

@@ -11,16 +11,16 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tokenizers import AddedToken, Tokenizer
+from tokenizers import AddedToken, Encoding, Tokenizer
 
-from hizala.engines.data import jinja
+from hizala.engines.data import jinja, known
 from hizala.errors import DataError, ModelError, TemplateError
-from hizala.records import Finding, Group, Message, TokenBranch, TokenGroup
+from hizala.records import Finding, Group, Message, Response, TokenBranch, TokenGroup
 
 if TYPE_CHECKING:
     from hizala.engines.data.proof import Proof
@@ -51,7 +51,8 @@ class Encoded:
         tokens: what can be trained on, in order.
         sources: for each, the index of the group it came from.
         findings: dropped groups with their reasons (the first hundred).
-        counts: `groups`, `encoded`, `dropped`, `dropped:<kind>`, `responses`, `truncated`, `split`.
+        counts: `groups`, `encoded`, `dropped`, `dropped:<kind>`, `responses`, `truncated`, `split`, `steps` (marked),
+            `steps-truncated` (marked steps whose end was cut).
     """
 
     tokens: list[TokenGroup] = field(default_factory=list)
@@ -184,15 +185,23 @@ class ChatTemplate:
 
     def encode_text(self, text: str, *, start: bool = False) -> list[int]:
         """Ids of guarded text; what a tokenizer puts before a text's first word is kept out unless at the `start`."""
-        ids: list[int] = []
+        return [token for encoding, skip, _ in self._pieces(text, start) for token in encoding.ids[skip:]]
+
+    def token_spans(self, text: str) -> list[tuple[int, int]]:
+        """(start, end) in characters of the guarded text, of each token of `encode_text`."""
+        pieces = self._pieces(text, False)
+        return [(a + shift, b + shift) for encoding, skip, shift in pieces for a, b in encoding.offsets[skip:]]
+
+    def _pieces(self, text: str, start: bool) -> Iterator[tuple[Encoding, int, int]]:
+        """(encoding, tokens of it that are not the text's, what to add to its offsets) of each piece between cuts."""
+        at = 0
         for i, piece in enumerate(text.split(CUT)):
             if piece and start and not i:
-                ids += self.tokenizer.encode(piece, add_special_tokens=False).ids
+                yield self.tokenizer.encode(piece, add_special_tokens=False), 0, at
             elif piece:
-                ids += self.tokenizer.encode(self._anchor_text + piece, add_special_tokens=False).ids[
-                    self._anchor is not None :
-                ]
-        return ids
+                whole = self.tokenizer.encode(self._anchor_text + piece, add_special_tokens=False)
+                yield whole, int(self._anchor is not None), at - len(self._anchor_text)
+            at += len(piece) + 1
 
     def encode_prompt(self, group: Group) -> list[int]:
         """Token ids of the prompt as generation sees it."""
@@ -211,8 +220,12 @@ class ChatTemplate:
             group: assistant turns of its responses are trained, each with its end token; nothing else is.
             max_length: tokens of prompt and one response. A longer response is cut on the right, flagged
                 `truncated`, and keeps no end token; a prompt is never cut.
+        What is known of a response goes with its tokens. A step is marked at the token that holds its last character
+        that is not white space, also where the next step begins in that token; steps that were cut have no mark.
+
         Raises:
             PromptTooLong: the prompt leaves no room for a single token of a response.
+            DataError: the steps of a response are not its text, or a pair's margin contradicts its order.
             TemplateError: the template treats this very conversation against a rule.
         """
         text = self.render(group.prompt, opened=True)
@@ -222,20 +235,36 @@ class ChatTemplate:
         room = None if max_length is None else max_length - len(prompt)
         branches = []
         for response in group.responses:
+            spans = self.spans(group.prompt, response.messages, text)
             ids: list[int] = []
             mask: list[bool] = []
-            for span in self.spans(group.prompt, response.messages, text):
+            for span in spans:
                 part = self.encode_text(span.text) + ([span.end] if span.end is not None else [])
                 ids += part
                 mask += [span.trained] * len(part)
+            marks = self._marks(response, spans[0].text, text) if response.steps else []
             truncated = response.truncated
             if truncated and ids and ids[-1] in self._ends:
                 # A response cut while it was sampled never ended: its end must not be learnt.
                 ids, mask = ids[:-1], mask[:-1]
             if room is not None and len(ids) > room:
                 ids, mask, truncated = ids[:room], mask[:room], True
-            branches.append(TokenBranch(tuple(ids), tuple(mask), truncated))
-        return TokenGroup(tuple(prompt), tuple(branches), id=group.id)
+            branches.append(
+                TokenBranch(
+                    tuple(ids),
+                    tuple(mask),
+                    truncated,
+                    rank=response.rank,
+                    label=response.label,
+                    score=response.score,
+                    marks=tuple(mark for mark in marks if mark[0] < len(ids)),
+                    attributes=response.attributes,
+                )
+            )
+        return TokenGroup(tuple(prompt), tuple(branches), id=group.id, margin=known.margin_of(group))
+
+    def _marks(self, response: Response, body: str, opened: str) -> list[tuple[int, bool]]:
+        return known.locate(response, body, opened[-_OPENING:], self.token_spans(body), CUT)
 
     def encode_all(self, groups: Iterable[Group], *, max_length: int | None = None) -> Encoded:
         """Groups in tokens; what cannot be encoded is dropped, counted and named.
@@ -263,6 +292,9 @@ class ChatTemplate:
                 out.count("encoded")
                 out.count("responses", len(tokens.responses))
                 out.count("truncated", sum(branch.truncated for branch in tokens.responses))
+                marked = sum(step.correct is not None for response in part.responses for step in response.steps)
+                out.count("steps", marked)
+                out.count("steps-truncated", marked - sum(len(branch.marks) for branch in tokens.responses))
         return out
 
     def parts(self, group: Group) -> list[Group]:
