@@ -218,6 +218,19 @@ def adorn(text: str, lang: str, rng: Random, length: bool, style: bool) -> str:
     return text
 
 
+def ornamented(text: str, lang: str, ornament: str) -> str:
+    """The text with one ornament wholly on: `flourish` flatters before it, `padding` lengthens it behind.
+
+    Raises:
+        ConfigError: there is no such ornament.
+    """
+    if ornament == "flourish":
+        return _FLOURISH[lang] + text
+    if ornament == "padding":
+        return text + "".join(_PADDING[lang])
+    raise ConfigError(f"the world has no ornament '{ornament}'", fix="use flourish or padding")
+
+
 def _candidates(
     group: Group, qualities: Sequence[Quality], rng: Random, length: bool, style: bool
 ) -> list[tuple[str, float]]:
@@ -426,6 +439,7 @@ __all__ = [
     "chat",
     "generate",
     "gold",
+    "ornamented",
     "pick",
     "preferences",
     "prompts",

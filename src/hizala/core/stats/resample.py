@@ -50,8 +50,8 @@ def statistic_interval(
     if not 0 < level < 1 or (1 - level) / 2 * n_boot < 1:
         raise EvalError(f"{n_boot} resamples cannot resolve an interval at level {level}", fix="raise n_boot")
     rows, keys, unscored = _rows(columns, clusters)
-    members = _members(keys)
-    n = len(members)
+    order, starts, sizes = _members(keys)
+    n = len(sizes)
     if n == 0:
         return Estimate(_NAN, _NAN, _NAN, 0, unscored, "no scored units", level)
     value = float(statistic(*rows))
@@ -62,7 +62,10 @@ def statistic_interval(
     generator = np.random.default_rng(seed)
     found = np.empty(n_boot)
     for i in range(n_boot):
-        drawn = np.concatenate([members[j] for j in generator.integers(0, n, n)])
+        which = generator.integers(0, n, n)
+        taken = sizes[which]
+        # Rows start[which[0]], start[which[0]] + 1, ... of each drawn cluster, one after the other.
+        drawn = order[np.repeat(starts[which] - (np.cumsum(taken) - taken), taken) + np.arange(taken.sum())]
         found[i] = statistic(*(row[drawn] for row in rows))
     defined = np.sort(found[np.isfinite(found)])
     if n_boot - len(defined) > MAX_UNDEFINED * n_boot:
@@ -92,12 +95,11 @@ def _rows(
     return [array[kept] for array in arrays], keys[kept], int(count - kept.sum())
 
 
-def _members(keys: NDArray[np.intp]) -> list[NDArray[np.intp]]:
-    """The rows of each cluster."""
-    if len(keys) == 0:
-        return []
+def _members(keys: NDArray[np.intp]) -> tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.intp]]:
+    """Rows in the order of their clusters, and where in it each cluster starts and how many rows it has."""
     order = np.argsort(keys, kind="stable")
-    return np.split(order, np.flatnonzero(np.diff(keys[order])) + 1)
+    starts = np.flatnonzero(np.diff(keys[order], prepend=-1))
+    return order, starts, np.diff(starts, append=len(keys))
 
 
 def _bias_corrected(found: Floats, value: float, level: float) -> tuple[float, float]:
