@@ -3,7 +3,7 @@
 from hizala.algorithms import algorithms
 from hizala.core import losses as _losses  # registers the losses that rows speak of
 from hizala.pipelines import generated
-from hizala.pipelines.settings import EvaluateSettings, stage_model
+from hizala.pipelines.settings import MIXTURE, MIXTURE_SUMMARY, EvaluateSettings, mixture_model, stage_model
 from hizala.registry import StageSpec, stages
 
 
@@ -12,6 +12,8 @@ def register() -> None:
     for row in algorithms:
         if row.name not in stages:
             stages.add(row.name, StageSpec(row.name, stage_model(row), "hizala.pipelines.offline:train", row.summary))
+    if MIXTURE not in stages:
+        stages.add(MIXTURE, StageSpec(MIXTURE, mixture_model(), "hizala.pipelines.offline:train", MIXTURE_SUMMARY))
     if "evaluate" not in stages:
         summary = "measure every model made so far, with intervals and paired differences"
         spec = StageSpec("evaluate", EvaluateSettings, "hizala.pipelines.evaluate:evaluate", summary)

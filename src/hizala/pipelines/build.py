@@ -25,6 +25,7 @@ from hizala.pipelines.material import source_digest
 from hizala.pipelines.preflight import preflight
 from hizala.pipelines.progress import say
 from hizala.pipelines.rundir import RunDir, code_digest, model_digest, read_json, write_json
+from hizala.pipelines.settings import TrainSettings
 from hizala.registry import stages
 
 PACKAGES = ("hizala", "torch", "transformers", "tokenizers", "safetensors", "numpy", "peft", "pydantic")
@@ -36,7 +37,7 @@ class RunResult:
 
     Attributes:
         path: the run directory.
-        models: model directories by name, in the order made (the base first).
+        models: directories of policies and reward models by name, in the order made (the base first).
         results: figures of the last evaluation stage, as in its results.json; None without one.
         seconds: wall-clock time of this call.
         first: this process is the one that writes (of several under torchrun).
@@ -69,31 +70,36 @@ def run(recipe: Recipe) -> RunResult:
         if ledger is not None:
             _record_start(home, ledger, recipe, base)
         models = {"base": ModelRef("base", base, model_digest(base))}
+        rewards: dict[str, ModelRef] = {}
         results = None
         for index, stage in enumerate(recipe.stages):
-            context = _enter(home, ledger, recipe, index, stage, models, world)
+            context = _enter(home, ledger, recipe, index, stage, (models, rewards), world)
             if context is not None:
                 _carry_out(context)
             world.gather(None)
             outputs = _done(home.stage_dir(index, stage.name))["outputs"]
-            _take_model(home.stage_dir(index, stage.name), outputs, models)
+            _take_model(home.stage_dir(index, stage.name), outputs, models, rewards)
             results = read_json(home.stage_dir(index, stage.name) / "results.json") or results
         seconds = time.monotonic() - started
         if ledger is not None:
             ledger.append("run.done", {"seconds": round(seconds, 1)})
-    return RunResult(
-        home.path, {name: model.path for name, model in models.items()}, results, seconds, ledger is not None
-    )
+    paths = {name: model.path for name, model in {**models, **rewards}.items()}
+    return RunResult(home.path, paths, results, seconds, ledger is not None)
 
 
-def stage_key(recipe: Recipe, stage: Stage, models: Mapping[str, ModelRef]) -> str:
+def stage_key(
+    recipe: Recipe, stage: Stage, models: Mapping[str, ModelRef], rewards: Mapping[str, ModelRef] | None = None
+) -> str:
     """Digest of all that a stage's result depends on: settings, data, models before it, seed and code."""
     config = stage.config.model_dump(mode="json")
     refs = config.get("data") or []
     data = [source_digest(ref) for ref in ([refs] if isinstance(refs, str) else refs)]
     before = [(model.name, model.digest, model.parent, model.beta) for model in models.values()]
-    if stage.kind != "evaluate":
+    # Only an offline stage is known to rest on the last policy alone.
+    if isinstance(stage.config, TrainSettings):
         before = before[-1:]
+    else:
+        before += [(model.name, model.digest, model.parent, model.beta) for model in (rewards or {}).values()]
     return digest([stage.kind, stage.name, config, data, before, recipe.seed, recipe.threads, code_digest()])
 
 
@@ -103,11 +109,12 @@ def _enter(
     recipe: Recipe,
     index: int,
     stage: Stage,
-    models: dict[str, ModelRef],
+    made: tuple[dict[str, ModelRef], dict[str, ModelRef]],
     world: World,
 ) -> StageContext | None:
     """The context of a stage that has work left, or None when it is finished."""
-    key = stage_key(recipe, stage, models)
+    models, rewards = made
+    key = stage_key(recipe, stage, models, rewards)
     place = home.stage_dir(index, stage.name)
     state = world.gather(_decide(place, key) if world.first else "")[0]
     title = f"[{index + 1}/{len(recipe.stages)}] {stage.name}"
@@ -126,7 +133,7 @@ def _enter(
         payload = {"stage": stage.name, "kind": stage.kind, "key": key, "how": state}
         ledger.begin("stage.start", place, payload, fresh=state != "continue")
     world.gather(None)  # the others wait until the directory is there
-    return StageContext(recipe, stage, home.path, place, key, models, ledger, device())
+    return StageContext(recipe, stage, home.path, place, key, models, ledger, device(), rewards)
 
 
 def device() -> str:
@@ -200,10 +207,14 @@ def _done(place: Path) -> dict[str, Any]:
     return done
 
 
-def _take_model(place: Path, outputs: Mapping[str, Any], models: dict[str, ModelRef]) -> None:
+def _take_model(
+    place: Path, outputs: Mapping[str, Any], models: dict[str, ModelRef], rewards: dict[str, ModelRef]
+) -> None:
     made = outputs.get("model")
     if made:
-        models[made["name"]] = ModelRef(made["name"], place / "model", made["digest"], made["parent"], made["beta"])
+        kind = made.get("kind", "policy")
+        found = ModelRef(made["name"], place / "model", made["digest"], made["parent"], made["beta"], kind)
+        (rewards if kind == "reward" else models)[found.name] = found
 
 
 def _record_start(home: RunDir, ledger: Ledger, recipe: Recipe, base: Path) -> None:

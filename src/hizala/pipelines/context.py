@@ -21,6 +21,7 @@ class ModelRef:
         digest: over its files.
         parent: the model it was trained from, None for the base.
         beta: scale of its implicit reward when it was trained on preferences, per nat.
+        kind: a policy, which later stages go on from, or a reward model, which they score with.
     """
 
     name: str
@@ -28,6 +29,7 @@ class ModelRef:
     digest: str
     parent: str | None = None
     beta: float | None = None
+    kind: str = "policy"
 
 
 @dataclass(slots=True)
@@ -39,7 +41,8 @@ class StageContext:
         run: the run directory.
         dir: the stage's own directory, existing.
         key: digest of all that the stage's result depends on.
-        models: models made so far, in order; the last is what a training stage starts from.
+        models: policies made so far, in order; the last is what a training stage starts from.
+        rewards: reward models made so far, in order.
         ledger: where evidence goes; None in all processes but the first.
         device: "cpu" or "cuda".
         outputs: what the stage leaves for those after it, written to done.json.
@@ -53,6 +56,7 @@ class StageContext:
     models: dict[str, ModelRef]
     ledger: Ledger | None
     device: str
+    rewards: dict[str, ModelRef] = field(default_factory=dict)
     outputs: dict[str, object] = field(default_factory=dict)
 
     @property

@@ -13,12 +13,11 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from hizala.algorithms import algorithms
 from hizala.config import Recipe, Stage
 from hizala.errors import HizalaError
 from hizala.pipelines.context import resolve_model
 from hizala.pipelines.material import Batches, Material, load_template, prepare, source_of
-from hizala.pipelines.settings import TrainSettings
+from hizala.pipelines.settings import TrainSettings, row_of
 from hizala.records import TokenGroup
 
 # Share of the measured matmul rate that training reaches; wide, because small models are bound by other things.
@@ -93,7 +92,7 @@ def _plan(recipe: Recipe, stage: Stage, base: Path, shape: Shape, rates: dict[st
     settings = stage.config
     assert isinstance(settings, TrainSettings)
     template = load_template(base, settings.template)
-    row = algorithms.get(stage.kind)
+    row = row_of(stage.kind, settings)
     source = source_of(settings, row.data)
     material = prepare(
         source,

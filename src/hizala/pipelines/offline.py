@@ -7,7 +7,7 @@ import shutil
 import signal
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -15,20 +15,22 @@ from typing import Any
 import numpy as np
 import torch
 
-from hizala.algorithms import Algorithm, algorithms
+from hizala.algorithms import Algorithm
 from hizala.config import schema_of
 from hizala.core.stats.bootstrap import mean_interval
 from hizala.engines import track
 from hizala.engines.data.templates import ChatTemplate
 from hizala.engines.policy import Policy, load
-from hizala.engines.train import Engine, MetricsLog, Objective, Settings
+from hizala.engines.train import Engine, MetricsLog, Objective, Settings, StepReport
+from hizala.errors import ConfigError, DataError, nearest
 from hizala.pipelines import reference
 from hizala.pipelines.context import ModelRef, StageContext
 from hizala.pipelines.material import Batches, Material, load_template, prepare, source_of
+from hizala.pipelines.mismatch import mismatched
 from hizala.pipelines.progress import Bar, say, working
 from hizala.pipelines.rundir import model_digest, write_json
-from hizala.pipelines.settings import TrainSettings, loss_weight_field
-from hizala.records import Finding
+from hizala.pipelines.settings import MixtureSettings, TrainSettings, asks_for_reference, loss_weight_field, row_of
+from hizala.records import Finding, TokenGroup
 from hizala.registry import losses
 
 Columns = Mapping[str, Mapping[str, np.ndarray]]
@@ -41,31 +43,90 @@ def train(context: StageContext) -> None:
         DataError, TemplateError, ModelError, TrainError, CheckpointError: as their parts say.
         KeyboardInterrupt: asked to stop; a checkpoint was written first.
     """
-    row = algorithms.get(context.stage.kind)
     settings = _settings(context)
+    row = row_of(context.stage.kind, settings)
     _seed(context.recipe.seed)
     with working("chat template proven"):
         template = load_template(context.model.path, settings.template)
-    material = _material(context, settings, row, template)
-    policy = _policy(context, settings)
+    objective = make_objective(row, settings)
+    material = _of_named_attributes(_material(context, settings, row, template), settings)
+    policy = _policy(context, settings, row)
     if context.ledger is not None:
         context.ledger.append("policy", {"stage": context.stage.name, **policy.facts})
-    objective = make_objective(row, settings)
+    pairing = _Mismatched.of(material) if "mismatch" in objective.measures else _Mismatched()
+    live = _live_reference(context, settings, objective)
     columns: Columns = {}
-    if "reference" in objective.measures:
-        groups = [*material.train, *material.held_out]
-        columns = {"reference": reference.measured(context, policy, groups, material.digest, settings)}
+    if live is None and asks_for_reference(part.loss.name for part in objective.parts):
+        groups = [*material.train, *material.held_out, *pairing.train, *pairing.held_out]
+        columns = {"reference": _reference_column(context, policy, groups, material.digest, settings)}
     batches = Batches(len(material.train), settings.batch_size, context.recipe.seed)
     total = settings.steps or batches.steps(settings.epochs)
-    engine = Engine(policy, engine_settings(settings, total, context.key))
-    _Loop(context, settings, engine, objective, material, columns, batches, total).run()
+    engine = Engine(policy, engine_settings(settings, total, context.key), live)
+    _Loop(context, settings, engine, objective, material, pairing, columns, batches, total).run()
     if settings.keep_best:
         engine.load(context.dir / "checkpoints", best=True)
-    _export(context, policy, engine, settings)
+    _export(context, policy, engine, settings, row)
+
+
+def _of_named_attributes(material: Material, settings: TrainSettings) -> Material:
+    """The material with the attributes alone that the stage trains on; all of it where it names none."""
+    names: tuple[str, ...] = getattr(settings, "names", ())
+    if not names:
+        return material
+
+    def named(group: TokenGroup) -> TokenGroup:
+        known = [{k: v for k, v in r.attributes.items() if k in names} for r in group.responses]
+        if not any(known):
+            has = ", ".join(group.responses[0].attributes) or "none"
+            fix = f"set `names` to attributes that the data have; this group has {has}"
+            raise DataError(f"a group is graded for none of {', '.join(names)}", where=group.id, fix=fix)
+        responses = tuple(replace(r, attributes=a) for r, a in zip(group.responses, known, strict=True))
+        return replace(group, responses=responses)
+
+    return replace(material, train=[*map(named, material.train)], held_out=[*map(named, material.held_out)])
+
+
+@dataclass(frozen=True, slots=True)
+class _Mismatched:
+    """Mismatched examples beside the material's groups; empty where no loss asks for them."""
+
+    train: Sequence[TokenGroup] = ()
+    held_out: Sequence[TokenGroup] = ()
+
+    @classmethod
+    def of(cls, material: Material) -> _Mismatched:
+        # A single held-out prompt has no other to take a response from: the training data lend theirs.
+        held = mismatched([*material.held_out, *material.train])[: len(material.held_out)]
+        return cls(mismatched(material.train), held)
+
+
+def _live_reference(context: StageContext, settings: TrainSettings, objective: Objective) -> Policy | None:
+    """A second policy in memory, where stored log-probs cannot serve: it moves, or its whole distribution counts."""
+    kind = getattr(settings, "reference", "frozen")
+    whole = "divergence" in objective.measures
+    if kind == "none" and (whole or "mismatch" in objective.measures):
+        raise ConfigError(f"'{objective.name}' needs a reference", fix="set reference: frozen")
+    if kind == "synced" and settings.lora is not None:
+        raise ConfigError("a synced reference cannot follow adapters", fix="train without lora, or reference: frozen")
+    if kind != "synced" and (not whole or settings.lora is not None):
+        return None
+    with working("reference loaded"):
+        return load(context.model.path, dtype=settings.dtype, device=context.device)
+
+
+def _reference_column(
+    context: StageContext, policy: Policy, groups: Sequence[TokenGroup], tokens: str, settings: TrainSettings
+) -> Mapping[str, np.ndarray]:
+    if getattr(settings, "reference", "frozen") == "none":
+        counts = {group.id: sum(sum(map(bool, r.mask)) for r in group.responses) for group in groups}
+        return {name: np.zeros(count, np.float32) for name, count in counts.items()}
+    return reference.measured(context, policy, groups, tokens, settings)
 
 
 def make_objective(row: Algorithm, settings: TrainSettings) -> Objective:
     """The row's losses with the stage's parameters and weights."""
+    if isinstance(settings, MixtureSettings):
+        return Objective.mixture(row.name, settings.losses, reduction=settings.reduction)
     values = settings.model_dump()
     params = {key: values[key] for name in row.losses for key in schema_of(losses.get(name).fn).model_fields}
     weights = {name: values.get(loss_weight_field(name), default) for name, default in row.losses.items()}
@@ -85,6 +146,8 @@ def engine_settings(settings: TrainSettings, total: int, identity: str) -> Setti
         total_steps=total,
         nonfinite_limit=settings.nonfinite_limit,
         keep_last=settings.keep_last,
+        sync_every=getattr(settings, "sync_every", None),
+        sync_mix=getattr(settings, "sync_mix", None) or 1.0,
         identity=identity,
     )
 
@@ -101,7 +164,7 @@ def _seed(seed: int) -> None:
     torch.manual_seed(seed)
 
 
-def _policy(context: StageContext, settings: TrainSettings) -> Policy:
+def _policy(context: StageContext, settings: TrainSettings, row: Algorithm) -> Policy:
     with working("model loaded"):
         return load(
             context.model.path,
@@ -109,7 +172,18 @@ def _policy(context: StageContext, settings: TrainSettings) -> Policy:
             device=context.device,
             lora=settings.lora.for_policy() if settings.lora else None,
             checkpointing=settings.checkpointing,
+            heads=row.heads,
+            labels=_labels(row, settings),
         )
+
+
+def _labels(row: Algorithm, settings: TrainSettings) -> tuple[str, ...]:
+    """Names of a score head's outputs: graded attributes, or members of an ensemble; none for a single score."""
+    names: tuple[str, ...] = getattr(settings, "names", ())
+    members: int = getattr(settings, "members", 1)
+    if members > 1:
+        return tuple(f"member_{i + 1}" for i in range(members))
+    return names if row.heads else ()
 
 
 def _material(context: StageContext, settings: TrainSettings, row: Algorithm, template: ChatTemplate) -> Material:
@@ -164,12 +238,14 @@ class _Loop:
         engine: Engine,
         objective: Objective,
         material: Material,
+        pairing: _Mismatched,
         columns: Columns,
         batches: Batches,
         total: int,
     ) -> None:
         self.context, self.settings, self.engine, self.objective = context, settings, engine, objective
-        self.material, self.columns, self.batches, self.total = material, columns, batches, total
+        self.material, self.pairing, self.columns = material, pairing, columns
+        self.batches, self.total = batches, total
         self.save_every = settings.save_every or max(total // 10, 1)
         self.eval_every = settings.eval_every or max(total // 10, 1)
         self.home = context.dir / "checkpoints"
@@ -188,9 +264,7 @@ class _Loop:
             if start == 0:
                 self._evaluate(0, log, trackers)
             for step in range(start, self.total):
-                report = self.engine.step(
-                    [self.material.train[i] for i in self.batches[step]], self.objective, self.columns
-                )
+                report = self._step(self.batches[step])
                 log.train(step + 1, report.metrics, report.perf)
                 trackers.log({**report.metrics, **report.perf}, step + 1)
                 bar.advance(1, _headline(report.metrics))
@@ -203,6 +277,11 @@ class _Loop:
                     raise KeyboardInterrupt
             for finding in (*self.engine.findings, *trackers.findings):
                 say(f"  {finding.severity}: {finding.message}")
+
+    def _step(self, batch: Sequence[int]) -> StepReport:
+        groups = [self.material.train[i] for i in batch]
+        others = [self.pairing.train[i] for i in batch] if self.pairing.train else ()
+        return self.engine.step(groups, self.objective, self.columns, others)
 
     def _trackers(self) -> track.Trackers:
         recipe = self.context.recipe
@@ -237,7 +316,7 @@ class _Loop:
         """Held-out figures with intervals; remember the checkpoint when it is the best so far."""
         if not self.material.held_out:
             return
-        units = self.engine.evaluate(self.material.held_out, self.objective, self.columns)
+        units = self.engine.evaluate(self.material.held_out, self.objective, self.columns, self.pairing.held_out)
         estimates = {name: mean_interval(values, seed=self.context.recipe.seed) for name, values in units.items()}
         log.evaluation(step, estimates)
         trackers.log({f"eval/{name}": estimate.value for name, estimate in estimates.items()}, step)
@@ -249,8 +328,6 @@ class _Loop:
         name = self.settings.keep_best.removeprefix("-")
         sign = -1.0 if self.settings.keep_best.startswith("-") else 1.0
         if name not in values:
-            from hizala.errors import ConfigError, nearest
-
             raise ConfigError(f"keep_best names the unknown metric '{name}'{nearest(name, values)}")
         if self.best is None or sign * values[name] > sign * self.best:
             self.best = values[name]
@@ -284,7 +361,7 @@ def _interrupt(ask: Callable[[], None]) -> Iterator[None]:
             signal.signal(number, old)
 
 
-def _export(context: StageContext, policy: Policy, engine: Engine, settings: TrainSettings) -> None:
+def _export(context: StageContext, policy: Policy, engine: Engine, settings: TrainSettings, row: Algorithm) -> None:
     """Write the trained model beside the checkpoints, at once or not at all."""
     target, partial = context.dir / "model", context.dir / ".model.partial"
     if context.first:
@@ -296,6 +373,6 @@ def _export(context: StageContext, policy: Policy, engine: Engine, settings: Tra
         shutil.rmtree(target, ignore_errors=True)
         partial.rename(target)
     beta = getattr(settings, "beta", None)
-    model = ModelRef(context.stage.name, target, model_digest(target), context.model.name, beta)
-    context.models[model.name] = model
-    context.outputs["model"] = {"name": model.name, "digest": model.digest, "parent": model.parent, "beta": beta}
+    model = ModelRef(context.stage.name, target, model_digest(target), context.model.name, beta, row.produces)
+    told = {"name": model.name, "digest": model.digest, "parent": model.parent, "beta": beta, "kind": model.kind}
+    context.outputs["model"] = told

@@ -6,7 +6,6 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
-from hizala.algorithms import algorithms
 from hizala.config import Recipe, Stage
 from hizala.engines import track
 from hizala.engines.policy import check_directory
@@ -14,7 +13,7 @@ from hizala.errors import ConfigError, HizalaError, nearest
 from hizala.pipelines.evals import suites
 from hizala.pipelines.material import load_template, open_source, source_of
 from hizala.pipelines.offline import make_objective
-from hizala.pipelines.settings import EvaluateSettings, TrainSettings
+from hizala.pipelines.settings import EvaluateSettings, TrainSettings, row_of
 
 
 def preflight(recipe: Recipe, base: Path) -> None:
@@ -40,7 +39,7 @@ def preflight(recipe: Recipe, base: Path) -> None:
 
 
 def _check_training(stage: Stage, settings: TrainSettings, base: Path) -> None:
-    row = algorithms.get(stage.kind)
+    row = row_of(stage.kind, settings)
     make_objective(row, settings)
     load_template(base, settings.template)
     source_of(settings, row.data)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, create_model, model_validator
 
-from hizala.algorithms import Algorithm
+from hizala.algorithms import Algorithm, algorithms
 from hizala.config import Strict, combine, schema_of
 from hizala.registry import losses
 
@@ -131,6 +132,50 @@ class TrainSettings(Strict):
         return self
 
 
+class ReferenceSettings(Strict):
+    """What the policy is compared with, for rows whose losses ask for it."""
+
+    reference: Annotated[
+        Literal["frozen", "none", "synced"],
+        Field(
+            description="'frozen': the model the stage starts from; 'none': log-probs 0, no reference at all; "
+            "'synced': follows the policy (TR-DPO, arXiv:2404.09656)"
+        ),
+    ] = "frozen"
+    sync_every: Annotated[
+        int | None, Field(ge=1, description="steps after which a synced reference moves towards the policy")
+    ] = None
+    sync_mix: Annotated[
+        float | None, Field(gt=0, le=1, description="how far a synced reference moves; 1 is all the way (the default)")
+    ] = None
+
+    @model_validator(mode="after")
+    def _no_idle_reference(self) -> ReferenceSettings:
+        if self.reference == "synced" and self.sync_every is None:
+            raise ValueError("a synced reference needs sync_every, the steps between its moves")
+        for name in ("sync_every", "sync_mix"):
+            if self.reference != "synced" and getattr(self, name) is not None:
+                raise ValueError(f"{name} has no effect with reference '{self.reference}'")
+        return self
+
+
+class MixtureSettings(Strict):
+    """A weighted mixture of losses."""
+
+    losses: Annotated[
+        dict[str, dict[str, float | int | str | bool]],
+        Field(min_length=1, description="loss name -> its weight (1 when not given) and its own parameters"),
+    ]
+
+
+class MemberSettings(Strict):
+    """An ensemble inside one reward model."""
+
+    members: Annotated[
+        int, Field(ge=1, le=64, description="score heads on one trunk, each from its own random start")
+    ] = 1
+
+
 class EvaluateSettings(Strict):
     """Settings of an evaluation stage."""
 
@@ -160,9 +205,34 @@ class EvaluateSettings(Strict):
         return self
 
 
+MIXTURE, MIXTURE_SUMMARY = "mixture", "a weighted mixture of losses that take the same data"
+
+
 def loss_weight_field(name: str) -> str:
     """The stage setting that weighs one of several losses: `chosen_nll_weight`."""
     return f"{name}_weight"
+
+
+def row_of(kind: str, settings: TrainSettings) -> Algorithm:
+    """The row of the table a training stage stands for; a mixture's row follows from its losses."""
+    if kind != MIXTURE:
+        return algorithms.get(kind)
+    assert isinstance(settings, MixtureSettings)
+    first = losses.get(next(iter(settings.losses)))
+    return Algorithm(MIXTURE, first.data, dict.fromkeys(settings.losses, 1.0), MIXTURE_SUMMARY, "its losses' sources")
+
+
+def asks_for_reference(names: Iterable[str]) -> bool:
+    """Whether any of these losses compares with a reference."""
+    return any({"reference", "divergence", "mismatch"} & set(losses.get(name).measures) for name in names)
+
+
+def mixture_model() -> type[TrainSettings]:
+    """The settings of the stage `mixture`."""
+    parts = (TrainSettings, ReferenceSettings, MixtureSettings)
+    model = combine("MixtureStage", *parts, defaults={"learning_rate": 5e-5}, summary=MIXTURE_SUMMARY)
+    assert issubclass(model, TrainSettings)
+    return model
 
 
 def stage_model(row: Algorithm) -> type[TrainSettings]:
@@ -172,6 +242,10 @@ def stage_model(row: Algorithm) -> type[TrainSettings]:
     are several. The row's vetted defaults replace the general ones.
     """
     parts: list[type[Strict]] = [TrainSettings, *(schema_of(losses.get(name).fn) for name in row.losses)]
+    if asks_for_reference(row.losses):
+        parts.append(ReferenceSettings)
+    if "score" in row.heads and not any("attributes" in losses.get(name).measures for name in row.losses):
+        parts.append(MemberSettings)
     if len(row.losses) > 1:
         weights: dict[str, Any] = {
             loss_weight_field(name): (float, Field(default, ge=0, description=f"weight of the loss '{name}'"))
