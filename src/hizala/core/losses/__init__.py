@@ -1,5 +1,27 @@
 """Losses: one pure function each. Importing this package registers them all."""
 
-from hizala.core.losses import likelihood, pairwise
+from hizala.core.losses import (
+    lengths,
+    likelihood,
+    listwise,
+    pairwise,
+    pairwise_sides,
+    reference_free,
+    reward,
+    token_level,
+    transport,
+    unpaired,
+)
 
-__all__ = ["likelihood", "pairwise"]
+__all__ = [
+    "lengths",
+    "likelihood",
+    "listwise",
+    "pairwise",
+    "pairwise_sides",
+    "reference_free",
+    "reward",
+    "token_level",
+    "transport",
+    "unpaired",
+]
