@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 from safetensors import SafetensorError, safe_open
 
-from hizala.engines.policy import weights
+from hizala.engines.policy import classify, weights
 from hizala.engines.policy.arch import NotNative, parse, read_config
 from hizala.engines.policy.decoder import Decoder
 from hizala.errors import ModelError
@@ -24,13 +24,18 @@ def check_directory(ref: Path) -> None:
     """
     if (ref / "adapter_config.json").is_file() and not (ref / "config.json").is_file():
         return
+    config = read_config(ref)
     try:
-        arch = parse(read_config(ref), where=str(ref / "config.json"))
+        arch = parse(config, where=str(ref / "config.json"))
     except NotNative:
         _check_foreign(ref)
         return
     with torch.device("meta"):
         wanted = {name: tuple(p.shape) for name, p in Decoder(arch).named_parameters()}
+    kind = classify.kind_of(config)
+    if kind is not None:
+        wanted.pop("lm_head.weight", None)
+        wanted["score.weight"] = (2 if kind == "step" else len(config.get("id2label") or (0, 1)), arch.hidden)
     stored: dict[str, tuple[int, ...]] = {}
     for path in weights.files(ref):
         try:
