@@ -16,7 +16,7 @@ from hizala.config.validate import shown, validate
 from hizala.errors import ConfigError, nearest
 from hizala.registry import StageSpec, stages
 
-STAGE_NAME = re.compile(r"[a-z0-9][a-z0-9-]*")
+STAGE_NAME = re.compile(r"[a-z0-9][a-z0-9_-]*")
 
 
 class RecipeSettings(Strict):
@@ -181,7 +181,7 @@ def _split_stage(document: Document, item: Any, index: int) -> _Raw | None:
             if isinstance(given, str) and STAGE_NAME.fullmatch(given):
                 name = given
             else:
-                message = f"a stage's name is small letters, digits and dashes, got {shown(given)}"
+                message = f"a stage's name is small letters, digits and dashes or underscores, got {shown(given)}"
                 document.report((*path, "name"), message, name=f"stages.{kind}.name")
     return _Raw(name, kind, spec, body, path)
 
