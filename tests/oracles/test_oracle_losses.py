@@ -1,4 +1,4 @@
-"""Losses against float64 NumPy written from the papers, response by response."""
+"""Losses against float64 NumPy written from the papers, term by term."""
 
 from __future__ import annotations
 
@@ -7,13 +7,93 @@ import math
 import numpy as np
 import pytest
 import torch
-from loss_cases import Case, make_case, value
+from conformance_entries import ENTRIES
+from loss_cases import Case, make_case, value, with_branches
 
-from hizala.core import losses as _registered  # noqa: F401  importing registers every loss
-from hizala.registry import losses
+from hizala.core.reduce import REDUCTIONS
+from hizala.registry import Loss, losses
 
-SIZES = [(3, 5), (1, 1), (7, 2), (4, 0), (0, 6), (2, 2)]
+PAIRS = [(3, 5), (1, 1), (7, 2), (4, 0), (0, 6), (2, 2)]
+SETS = [(3, 5, 0), (1,), (7, 2, 4, 3), (4, 0), (2, 6, 1), (2, 2, 2, 2, 2)]
 WEIGHTS = [1.0, 2.0, 0.5, 1.0, 3.0, 1.5]
+
+
+def case_for(loss: Loss, weights: list[float] | None = None) -> Case:
+    """Groups of the loss's shape, some responses empty; thumbs and rankings of unequal sizes, some ranks tied."""
+    case = make_case(PAIRS if loss.data == "pair" else SETS, seed=11, weights=weights)
+    if loss.data != "ranking":
+        return case
+    ranks = [[b.rank for b in g.responses] for g in case.groups]
+    ranks[2], ranks[3] = [0, 1, 0, 2], [1, 1]
+    return with_branches(case, rank=ranks)
+
+
+SETTINGS = [(name, params) for name, entry in ENTRIES.items() for params in entry.settings]
+
+
+@pytest.mark.parametrize(("name", "params"), SETTINGS, ids=[f"{n}-{list(p.values())}" for n, p in SETTINGS])
+def test_every_term_is_the_papers(name: str, params: dict[str, object]) -> None:
+    loss = losses.get(name)
+    case = case_for(loss)
+    got, expected = case.call(loss, **params).loss.numpy(), ENTRIES[name].oracle(case, **params)
+    assert got.shape == expected.shape
+    assert np.isfinite(expected).all()
+    assert float(np.max(np.abs(got - expected) / np.maximum(1, np.abs(expected)))) <= 1e-12
+
+
+def owners(loss: Loss, case: Case) -> list[tuple[int, int | None]]:
+    """(group, response within the group) of every term a loss has, from the masks alone."""
+    out: list[tuple[int, int | None]] = []
+    for g, group in enumerate(case.groups):
+        if loss.unit in ("pair", "group"):
+            out.append((g, None))
+            continue
+        for r, branch in enumerate(group.responses):
+            per = {
+                "response": 1,
+                "token": sum(branch.mask),
+                "chosen_token": sum(branch.mask) if r == 0 else 0,
+                "step": len(branch.marks),
+                "grade": len(branch.attributes),
+            }
+            out += [(g, r)] * per[loss.unit]
+    return out
+
+
+REDUCED = [(name, how) for name in ENTRIES for how in REDUCTIONS[losses.get(name).unit]]
+
+
+@pytest.mark.parametrize(("name", "reduction"), REDUCED, ids=[f"{n}-{how}" for n, how in REDUCED])
+@pytest.mark.parametrize("weights", [None, WEIGHTS])
+def test_a_batch_is_the_weighted_mean_over_units(name: str, reduction: str, weights: list[float] | None) -> None:
+    """By token every unit of a group has its weight; by response each response's tokens share it."""
+    loss, entry = losses.get(name), ENTRIES[name]
+    case, params = case_for(loss, weights), entry.settings[-1]
+    belongs = owners(loss, case)
+    weight = np.array([(weights or [1.0] * len(case.groups))[g] for g, _ in belongs])
+    if reduction == "response" and loss.unit != "response":
+        weight = weight / np.array([belongs.count(owner) for owner in belongs])
+    expected = np.average(entry.oracle(case, **params), weights=weight)
+    got = float(value(loss, case, reduction=reduction, **params))
+    assert abs(got - expected) <= 1e-12 * max(1.0, abs(expected))
+
+
+ENSEMBLES = [n for n in ENTRIES if losses.get(n).measures[0] == "scores" and n != "attribute_mse"]
+
+
+@pytest.mark.parametrize("name", ENSEMBLES)
+def test_members_of_an_ensemble_learn_alone(name: str) -> None:
+    """With several outputs a term is the mean of the members' own terms."""
+    loss = losses.get(name)
+    case = case_for(loss)
+    given = [case.argument(measured, loss) for measured in loss.measures[1:]]
+    wide = torch.stack([s for group in case.roles["scores"] for s in group])
+    shaped = wide.reshape(-1, 2, wide.shape[1]) if loss.data == "pair" else wide
+    alone = []
+    for member in range(wide.shape[1]):
+        column = [[torch.roll(s, -member) for s in group] for group in case.roles["scores"]]
+        alone.append(ENTRIES[name].oracle(case.with_role("scores", column)))
+    np.testing.assert_allclose(loss.fn(shaped, *given).loss, np.mean(alone, axis=0), rtol=1e-12, atol=1e-12)
 
 
 def sums(case: Case, role: str) -> list[tuple[float, float]]:
@@ -21,48 +101,22 @@ def sums(case: Case, role: str) -> list[tuple[float, float]]:
     return [tuple(math.fsum(response.tolist()) for response in group) for group in case.roles[role]]  # type: ignore[misc]
 
 
-def log_sigmoid(x: float) -> float:
-    return -math.log1p(math.exp(-x)) if x > 0 else x - math.log1p(math.exp(x))
-
-
-def dpo_terms(case: Case, beta: float, smoothing: float) -> np.ndarray:
-    """Eq. 7 of the DPO paper for each pair; with smoothing, eq. 3 of the cDPO note."""
-    out = []
-    for (chosen, rejected), (ref_chosen, ref_rejected) in zip(
-        sums(case, "policy"), sums(case, "reference"), strict=True
-    ):
-        reward_chosen, reward_rejected = beta * (chosen - ref_chosen), beta * (rejected - ref_rejected)
-        right, wrong = log_sigmoid(reward_chosen - reward_rejected), log_sigmoid(reward_rejected - reward_chosen)
-        out.append(-(1 - smoothing) * right - smoothing * wrong)
-    return np.array(out)
-
-
-@pytest.mark.parametrize("beta", [0.01, 0.1, 1.0, 5.0])
-@pytest.mark.parametrize("smoothing", [0.0, 0.1, 0.49])
-@pytest.mark.parametrize("weights", [None, WEIGHTS])
-def test_dpo_is_the_papers_formula(beta: float, smoothing: float, weights: list[float] | None) -> None:
-    case = make_case(SIZES, weights=weights)
-    got = value(losses.get("dpo"), case, beta=beta, label_smoothing=smoothing)
-    expected = np.average(dpo_terms(case, beta, smoothing), weights=weights)
-    assert abs(got.item() - expected) <= 1e-12 * max(1.0, abs(expected))
-
-
 def test_dpo_gradient_is_the_papers() -> None:
     """Sec. 4: -beta * sigma(r_l - r_w) on every chosen token's log-prob, + on every rejected one's."""
-    beta, case = 0.7, make_case(SIZES)
+    beta, case = 0.7, make_case(PAIRS)
     for group in case.roles["policy"]:
         for response in group:
             response.requires_grad_(True)
     value(losses.get("dpo"), case, beta=beta).backward()
     for index, ((cw, cl), (rw, rl)) in enumerate(zip(sums(case, "policy"), sums(case, "reference"), strict=True)):
-        slope = beta / (1 + math.exp(beta * ((cw - rw) - (cl - rl)))) / len(SIZES)
+        slope = beta / (1 + math.exp(beta * ((cw - rw) - (cl - rl)))) / len(PAIRS)
         for response, sign in zip(case.roles["policy"][index], (-1, 1), strict=True):
             if len(response):
                 np.testing.assert_allclose(response.grad, sign * slope, rtol=1e-12)
 
 
 def test_dpo_metrics_are_implicit_rewards_and_ratios() -> None:
-    case = make_case(SIZES)
+    case = make_case(PAIRS)
     metrics = case.call(losses.get("dpo"), beta=0.3).metrics
     policy, reference = np.array(sums(case, "policy")), np.array(sums(case, "reference"))
     ratio = policy - reference
@@ -70,25 +124,6 @@ def test_dpo_metrics_are_implicit_rewards_and_ratios() -> None:
     np.testing.assert_allclose(metrics["rejected_logratio"], ratio[:, 1], rtol=1e-12)
     np.testing.assert_allclose(metrics["margin"], 0.3 * (ratio[:, 0] - ratio[:, 1]), rtol=1e-12)
     np.testing.assert_array_equal(metrics["accuracy"], (ratio[:, 0] > ratio[:, 1]).astype(float))
-
-
-@pytest.mark.parametrize("name", ["nll", "chosen_nll"])
-@pytest.mark.parametrize("reduction", ["token", "response"])
-@pytest.mark.parametrize("weights", [None, WEIGHTS])
-def test_likelihood_is_the_mean_over_tokens_or_over_responses(
-    name: str, reduction: str, weights: list[float] | None
-) -> None:
-    case = make_case(SIZES, weights=weights)
-    top = bottom = 0.0
-    for group, weight in zip(case.roles["policy"], weights or [1.0] * len(SIZES), strict=True):
-        for response in group[:1] if name == "chosen_nll" else group:
-            tokens = [-x for x in response.tolist()]
-            if reduction == "token":
-                top, bottom = top + weight * math.fsum(tokens), bottom + weight * len(tokens)
-            elif tokens:
-                top, bottom = top + weight * math.fsum(tokens) / len(tokens), bottom + weight
-    got = float(value(losses.get(name), case, reduction=reduction))
-    assert abs(got - top / bottom) <= 1e-12
 
 
 def test_dpo_is_finite_and_exact_far_out() -> None:

@@ -21,6 +21,9 @@ ROLES = (*PER_TOKEN, *PER_RESPONSE)
 TRAINED = ("policy", "divergence", "scores", "step_scores")
 ATTRIBUTES = ("correctness", "helpfulness", "verbosity")
 
+# Running statistics that some steps may have left behind.
+STATE = {"mismatch": 0.4, "up": 0.6, "down": 0.3, "up_reward": 0.21, "down_reward": -0.06}
+
 Table = list[list[Tensor]]  # group -> response -> values
 
 
@@ -140,8 +143,7 @@ def make_case(sizes: Sequence[Sequence[int]], *, seed: int = 0, weights: Sequenc
         groups.append(TokenGroup([1], tuple(branches), f"g{index}", weight, margin=2 * chance()))
     roles["scores"] = [[normal(len(ATTRIBUTES)) for _ in group] for group in sizes]
     roles["step_scores"] = [[normal(len(b.marks)) for b in group.responses] for group in groups]
-    state = {"shift": 0.3}
-    return Case(tuple(groups), roles, mismatch=float(normal(1)), state=state)
+    return Case(tuple(groups), roles, mismatch=float(normal(1)), state=STATE)
 
 
 def with_branches(case: Case, **changes: Sequence[Sequence[object]]) -> Case:

@@ -26,9 +26,11 @@ def robust_dpo(case: Case, *, beta: float, label_smoothing: float) -> Numbers:
     return ((1 - label_smoothing) * kept - label_smoothing * flipped) / (1 - 2 * label_smoothing)
 
 
-def ipo(case: Case, *, tau: float) -> Numbers:
-    """arXiv:2310.12036 eq. 17: (h(w, l) - 1 / (2 tau))^2, h over whole responses."""
+def ipo(case: Case, *, tau: float, normalise: str = "sum") -> Numbers:
+    """arXiv:2310.12036 eq. 17: (h(w, l) - 1 / (2 tau))^2, h over whole responses; "mean" is not the paper's."""
     win, lose = log_ratio(case)
+    if normalise == "mean":
+        win, lose = (s / np.maximum(n, 1) for s, n in zip((win, lose), lengths(case), strict=True))
     return np.square((win - lose) - 1 / (2 * tau))
 
 
@@ -44,6 +46,12 @@ def simpo(case: Case, *, beta: float, gamma: float) -> Numbers:
     return softplus(-(beta * win - beta * lose - gamma))
 
 
+def slic(case: Case, *, delta: float = 1.0) -> Numbers:
+    """arXiv:2305.10425 sec. 2: max(0, delta - log pi(w) + log pi(l))."""
+    win, lose = sides(totals(case, "policy"))
+    return np.maximum(0.0, delta - win + lose)
+
+
 def cpo(case: Case, *, beta: float) -> Numbers:
     """arXiv:2401.08417 eq. 3, the preference term: a DPO loss whose reference is uniform."""
     win, lose = sides(totals(case, "policy"))
@@ -51,13 +59,14 @@ def cpo(case: Case, *, beta: float) -> Numbers:
 
 
 def orpo(case: Case) -> Numbers:
-    """arXiv:2403.07691 eqs. 4 and 7: -log sigma(log odds(w) / odds(l)), P the mean log-likelihood's exponent."""
-    win, lose = sides(means(case, "policy"))
+    """arXiv:2403.07691 eqs. 4 and 7: -log sigma(log odds(w) / odds(l)), P the mean log-likelihood's exponent.
+
+    An empty response has P = 1 and infinite odds; it is held at the last P below 1 that float64 has.
+    """
     out = []
-    for log_p, log_q in zip(win, lose, strict=True):
-        odds_w = log_p - math.log(-math.expm1(log_p))
-        odds_l = log_q - math.log(-math.expm1(log_q))
-        out.append(float(softplus(-(odds_w - odds_l))))
+    for pair in means(case, "policy"):
+        logit = [p - math.log(-math.expm1(p)) for p in (min(p, -float(np.finfo(np.float64).eps)) for p in pair)]
+        out.append(float(softplus(-(logit[0] - logit[1]))))
     return np.array(out)
 
 
@@ -105,32 +114,34 @@ def discopop(case: Case, *, beta: float, tau: float) -> Numbers:
     return (1 - sigmoid(x / tau)) * softplus(-x) + sigmoid(x / tau) * np.exp(-x)
 
 
-def dpo_norm(case: Case, *, beta: float) -> Numbers:
+def dpo_norm(case: Case, *, beta: float, label_smoothing: float = 0.0) -> Numbers:
     """arXiv:2411.15124 eq. 6: DPO on log-ratios divided by each response's length."""
     (pw, pl), (rw, rl) = sides(means(case, "policy")), sides(means(case, "reference"))
-    return softplus(-beta * ((pw - rw) - (pl - rl)))
+    h = beta * ((pw - rw) - (pl - rl))
+    return (1 - label_smoothing) * softplus(-h) + label_smoothing * softplus(h)
 
 
-def ld_dpo(case: Case, *, beta: float, alpha: float) -> Numbers:
+def ld_dpo(case: Case, *, beta: float, alpha: float, applies_to: str = "both") -> Numbers:
     """arXiv:2409.06411: DPO on prod_{i <= m} p_i * prod_{i > m} p_i^alpha, m the shorter response's length."""
+    tail = alpha if applies_to == "both" else 1.0
     out = []
     for policy, reference in zip(tokens(case, "policy"), tokens(case, "reference"), strict=True):
         m = min(len(policy[0]), len(policy[1]))
         s = [
-            math.fsum(p[:m]) + alpha * math.fsum(p[m:]) - math.fsum(r[:m]) - alpha * math.fsum(r[m:])
+            math.fsum(p[:m]) + alpha * math.fsum(p[m:]) - math.fsum(r[:m]) - tail * math.fsum(r[m:])
             for p, r in zip(policy, reference, strict=True)
         ]
         out.append(float(softplus(-beta * (s[0] - s[1]))))
     return np.array(out)
 
 
-def wpo(case: Case, *, beta: float) -> Numbers:
+def wpo(case: Case, *, beta: float, label_smoothing: float = 0.0) -> Numbers:
     """arXiv:2406.11827 eqs. 2 and 4: w(w) w(l) times DPO, w(y) = exp(mean_t(log pi(y_t) - log sum_v pi(v)^2))."""
     out = []
-    plain = dpo(case, beta=beta)
+    plain = dpo(case, beta=beta, label_smoothing=label_smoothing)
     for term, policy, collision in zip(plain, tokens(case, "policy"), tokens(case, "collision"), strict=True):
         weight = [
-            math.exp(math.fsum(p - c) / len(p)) if len(p) else 1.0 for p, c in zip(policy, collision, strict=True)
+            math.exp(math.fsum(p - q) / len(p)) if len(p) else 1.0 for p, q in zip(policy, collision, strict=True)
         ]
         out.append(weight[0] * weight[1] * term)
     return np.array(out)
@@ -142,10 +153,16 @@ def rdpo(case: Case, *, beta: float, alpha: float) -> Numbers:
     return softplus(-(beta * win - beta * lose + alpha * n - alpha * m))
 
 
-def tdpo(case: Case, *, beta: float, alpha: float) -> Numbers:
-    """arXiv:2404.11999 eq. 18 (TDPO2): -log sigma(u - alpha delta), delta = beta (SeqKL(l) - SeqKL(w))."""
-    (win, lose), (kw, kl) = log_ratio(case), sides(totals(case, "divergence"))
-    return softplus(-(beta * (win - lose) - alpha * beta * (kl - kw)))
+def tdpo1(case: Case, *, beta: float) -> Numbers:
+    """arXiv:2404.11999, the loss TDPO1: -log sigma(u - delta), delta = beta SeqKL(l) - beta SeqKL(w)."""
+    (win, lose), (kl_win, kl_lose) = log_ratio(case), sides(totals(case, "divergence"))
+    return softplus(-(beta * (win - lose) - (beta * kl_lose - beta * kl_win)))
+
+
+def tdpo2(case: Case, *, beta: float, alpha: float) -> Numbers:
+    """arXiv:2404.11999, the loss TDPO2: -log sigma(u - alpha delta), the chosen side of delta not trained."""
+    (win, lose), (kl_win, kl_lose) = log_ratio(case), sides(totals(case, "divergence"))
+    return softplus(-(beta * (win - lose) - alpha * (beta * kl_lose - beta * kl_win)))
 
 
 def fdpo(case: Case, *, beta: float, divergence: str, alpha: float = 0.5) -> Numbers:
@@ -160,23 +177,42 @@ def fdpo(case: Case, *, beta: float, divergence: str, alpha: float = 0.5) -> Num
     return softplus(-beta * (slope(win) - slope(lose)))
 
 
-def odpo(case: Case, *, beta: float, alpha: float) -> Numbers:
-    """arXiv:2402.10571 eq. 8: -log sigma(beta (s_w - s_l) - offset), offset = alpha times the margin."""
+def odpo(case: Case, *, beta: float, alpha: float, scale: str = "identity") -> Numbers:
+    """arXiv:2402.10571 eq. 8: -log sigma(beta (s_w - s_l) - alpha f(score difference))."""
     win, lose = log_ratio(case)
-    offset = alpha * np.array([g.margin for g in case.groups])
+    margin = np.array([g.margin for g in case.groups])
+    offset = alpha * (np.log(margin) if scale == "log" else margin)
     return softplus(-(beta * (win - lose) - offset))
 
 
 def aot(case: Case, *, beta: float, label_smoothing: float = 0.0) -> Numbers:
-    """arXiv:2406.05882 eq. 8 (paired): sorted margins of the policy against sorted margins of the reference."""
+    """arXiv:2406.05882, paired: i-th smallest margin of the policy against i-th smallest margin of the reference."""
     (pw, pl), (rw, rl) = sides(totals(case, "policy")), sides(totals(case, "reference"))
-    u, v = np.sort(pw - pl), np.sort(rw - rl)
-    return (1 - label_smoothing) * softplus(-beta * (u - v)) + label_smoothing * softplus(beta * (u - v))
+    out = np.zeros(len(pw))
+    for pair, v in zip(np.argsort(pw - pl, kind="stable"), np.sort(rw - rl), strict=True):
+        x = beta * ((pw - pl)[pair] - v)
+        out[pair] = (1 - label_smoothing) * softplus(-x) + label_smoothing * softplus(x)
+    return out
 
 
-def bradley_terry(case: Case, *, label_smoothing: float = 0.0, margin: float = 0.0, centering: float = 0.0) -> Numbers:
-    """arXiv:2307.09288 eq. 2: -log sigma(r_w - r_l - m); plus arXiv:2312.09244's lambda (r_w + r_l)^2."""
-    win, lose = sides([[float(scores[0]) for scores in group] for group in case.roles["scores"]])
-    h = win - lose - margin * np.array([g.margin for g in case.groups])
-    smooth = (1 - label_smoothing) * softplus(-h) + label_smoothing * softplus(h)
-    return smooth + centering * np.square(win + lose)
+def _scores(case: Case) -> tuple[Numbers, Numbers]:
+    return sides([[float(scores[0]) for scores in group] for group in case.roles["scores"]])
+
+
+def bradley_terry(case: Case, *, label_smoothing: float = 0.0) -> Numbers:
+    """arXiv:2203.02155 eq. 1: -log sigma(r_w - r_l); the label is flipped with probability eps."""
+    win, lose = _scores(case)
+    return (1 - label_smoothing) * softplus(-(win - lose)) + label_smoothing * softplus(win - lose)
+
+
+def bradley_terry_margin(case: Case, *, label_smoothing: float = 0.0, margin_scale: float = 1.0) -> Numbers:
+    """arXiv:2307.09288 eq. 2: -log sigma(r_w - r_l - m); a flipped pair asks for the same lead the other way."""
+    win, lose = _scores(case)
+    m = margin_scale * np.array([g.margin for g in case.groups])
+    return (1 - label_smoothing) * softplus(-(win - lose - m)) + label_smoothing * softplus(-(lose - win - m))
+
+
+def reward_centre(case: Case) -> Numbers:
+    """arXiv:2312.09244 sec. 2: (r_w + r_l)^2."""
+    win, lose = _scores(case)
+    return np.square(win + lose)

@@ -24,9 +24,17 @@ def _ratios(case: Case) -> Numbers:
     return flat(totals(case, "policy")) - flat(totals(case, "reference"))
 
 
-def kto(case: Case, *, beta: float, desirable_weight: float = 1.0, undesirable_weight: float = 1.0) -> Numbers:
+def desirable_nll(case: Case) -> Numbers:
+    """-log pi of the tokens of responses with a thumb up, 0 for the others'."""
+    responses = [r for group in tokens(case, "policy") for r in group]
+    return np.concatenate([-r if up else 0 * r for r, up in zip(responses, labels(case), strict=True)])
+
+
+def kto(
+    case: Case, *, beta: float, desirable_weight: float = 1.0, undesirable_weight: float = 1.0, decay: float = 0.0
+) -> Numbers:
     """arXiv:2402.01306 eq. 8: lambda_y - v(x, y), z0 = max(0, mean log-ratio of mismatched responses)."""
-    z0 = max(0.0, case.mismatch)
+    z0 = max(0.0, decay * case.state["mismatch"] + (1 - decay) * case.mismatch)
     out = []
     for s, up in zip(_ratios(case), labels(case), strict=True):
         weight = desirable_weight if up else undesirable_weight
@@ -35,12 +43,27 @@ def kto(case: Case, *, beta: float, desirable_weight: float = 1.0, undesirable_w
     return np.array(out)
 
 
-def bco(case: Case, *, beta: float, shift: float) -> Numbers:
-    """arXiv:2404.04656 eq. 9: -log sigma(r - delta) for a thumb up, -log sigma(-(r - delta)) for one down."""
+def bco(
+    case: Case, *, beta: float, desirable_weight: float = 1.0, undesirable_weight: float = 1.0, decay: float = 0.9
+) -> Numbers:
+    """arXiv:2404.04656: -log sigma(r - delta) for a thumb up, -log sigma(delta - r) for one down.
+
+    delta is half the sum of the mean reward of either kind in the steps before; `decay` shapes only what comes after.
+    """
+    state = case.state
+    means = [state[f"{kind}_reward"] / state[kind] for kind in ("up", "down") if state[kind]]
+    delta = sum(means) / len(means) if means else 0.0
     out = []
     for s, up in zip(_ratios(case), labels(case), strict=True):
-        out.append(float(softplus(-(beta * s - shift) if up else beta * s - shift)))
+        weight = desirable_weight if up else undesirable_weight
+        out.append(weight * float(softplus(-(beta * s - delta) if up else beta * s - delta)))
     return np.array(out)
+
+
+def sppo_soft(case: Case, *, beta: float) -> Numbers:
+    """arXiv:2405.00675 eq. 4.7: (log-ratio - eta (P - 1/2))^2, eta = 1 / beta, P the grade."""
+    grades = np.array([float(b.score or 0.0) for b in case.branches()])
+    return np.square(_ratios(case) - (grades - 0.5) / beta)
 
 
 def ranking(values: Sequence[float], ranks: Sequence[int]) -> float:
@@ -73,13 +96,19 @@ def plackett_luce(case: Case) -> Numbers:
     return _lists(case, [[float(scores[0]) for scores in group] for group in case.roles["scores"]])
 
 
-def attribute_regression(case: Case) -> Numbers:
+def grade_mse(case: Case) -> Numbers:
+    """arXiv:2110.14168 sec. 4.2: squared error of the score."""
+    scores = [float(s[0]) for group in case.roles["scores"] for s in group]
+    return np.array([(s - float(b.score or 0.0)) ** 2 for s, b in zip(scores, case.branches(), strict=True)])
+
+
+def attribute_mse(case: Case) -> Numbers:
     """arXiv:2311.09528 sec. 3: squared error of each known attribute."""
     scores = [s.tolist() for group in case.roles["scores"] for s in group]
     return np.array([(scores[i][k] - grade) ** 2 for i, k, grade in attributes(case)])
 
 
-def step_correctness(case: Case) -> Numbers:
+def step_bce(case: Case) -> Numbers:
     """arXiv:2305.20050 app. F: cross-entropy of each marked step."""
     out = []
     for group, scores in zip(case.groups, case.roles["step_scores"], strict=True):
@@ -90,8 +119,19 @@ def step_correctness(case: Case) -> Numbers:
 
 
 def aot_unpaired(case: Case, *, beta: float, label_smoothing: float = 0.0) -> Numbers:
-    """arXiv:2406.05882 eq. 9: sorted log-ratios of the good responses against those of the bad ones."""
+    """arXiv:2406.05882, unpaired: the integral over t of c(beta (Q+(t) - Q-(t))), Q the quantile functions.
+
+    With n thumbs up and m down, t is cut into n m equal parts, on each of which one up meets one down; a part's cost
+    is shared equally by the two, scaled so that the mean over all responses is the integral.
+    """
     s, up = _ratios(case), labels(case)
-    u, v = np.sort(s[up]), np.sort(s[~up])
-    x = beta * (u - v)
-    return (1 - label_smoothing) * softplus(-x) + label_smoothing * softplus(x)
+    good, bad = np.flatnonzero(up), np.flatnonzero(~up)
+    good, bad = good[np.argsort(s[good], kind="stable")], bad[np.argsort(s[bad], kind="stable")]
+    out = np.zeros(len(s))
+    for i, j in zip(np.repeat(good, len(bad)), np.repeat(bad, len(good)), strict=True):
+        x = beta * (s[i] - s[j])
+        cost = float((1 - label_smoothing) * softplus(-x) + label_smoothing * softplus(x))
+        share = cost / (len(good) * len(bad)) * len(s) / 2
+        out[i] += share
+        out[j] += share
+    return out

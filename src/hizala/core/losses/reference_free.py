@@ -53,7 +53,8 @@ def cpo(policy: Pairs, *, beta: Annotated[float, Bound(gt=0)] = 0.1) -> Terms:
     Returns:
         Terms: loss (P,), nats; metrics `margin`, `accuracy`, `chosen_logp`, `rejected_logp` (P,; nats a token).
     Source: Xu et al. 2024, arXiv:2401.08417, eq. 3 (the preference term).
-    Differs: TRL 1.16's CPOTrainer is this plus cpo_alpha times the mean cross-entropy of prompt and chosen response.
+    Differs: TRL 1.16's CPOTrainer is this plus cpo_alpha (1 unless set) times the mean cross-entropy of the chosen
+        response's tokens, averaged within each micro-batch.
     """
     h = beta * totals(policy).gap
     return Terms(logistic(h), "pair", without_reference(h, policy))

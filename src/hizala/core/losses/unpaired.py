@@ -54,7 +54,7 @@ def kto(
     mean = mismatch.detach()
     z0 = (decay * running["mismatch"] + (1 - decay) * mean).clamp(min=0)
     margin = torch.where(labels, 1.0, -1.0).to(s.dtype) * beta * (s - z0)
-    weight = torch.where(labels, desirable_weight, undesirable_weight).to(s.dtype)
+    weight = _weights(labels, desirable_weight, undesirable_weight, s)
     metrics = _metrics(s, margin) | {"z0": z0.expand_as(s), "mismatch": mean.expand_as(s)}
     return Terms(weight * torch.sigmoid(-margin), "response", metrics)
 
@@ -102,7 +102,7 @@ def bco(
     shift = sum(known) / len(known) if known else 0.0
     up = labels.to(s.dtype)
     margin = (2 * up - 1) * (beta * s - shift)
-    weight = torch.where(labels, desirable_weight, undesirable_weight).to(s.dtype)
+    weight = _weights(labels, desirable_weight, undesirable_weight, s)
     reward = beta * s.detach()
     metrics = _metrics(s, margin) | {"shift": torch.full_like(reward, shift)}
     metrics |= {"up": up, "down": 1 - up, "up_reward": up * reward, "down_reward": (1 - up) * reward}
@@ -152,6 +152,11 @@ def sppo_soft(
     s = policy.total - reference.total.detach()
     wanted = (grades.detach().to(s.dtype) - 0.5) / beta
     return Terms((s - wanted).square(), "response", _metrics(s, beta * s * wanted.sign()))
+
+
+def _weights(labels: Tensor, up: float, down: float, like: Tensor) -> Tensor:
+    """(R,) the weight of each thumb, in the precision of `like`: two bare numbers in `torch.where` make float32."""
+    return torch.where(labels, torch.full_like(like, up), torch.full_like(like, down))
 
 
 def _metrics(s: Tensor, margin: Tensor) -> dict[str, Tensor]:
