@@ -8,10 +8,12 @@ import pytest
 import torch
 
 from hizala.core.ops import kernels
-from hizala.core.ops.attention import Rectangle, rectangle_attention
+from hizala.core.ops.attention import Rectangle, Sight, rectangle_attention, sight_attention
 from hizala.core.ops.elementwise import gated, rms_norm, turn_heads
 from hizala.core.ops.vocab import token_logps
 from hizala.engines.policy import load, native
+from hizala.engines.policy.attention import sight_of, tree_mask
+from hizala.engines.policy.forest import Span
 
 needs_compiler = pytest.mark.skipif(shutil.which("cc") is None, reason="no C compiler on this machine")
 
@@ -85,6 +87,62 @@ def test_attention_equals_its_formula(fast, heads):
         return rectangle_attention(q, k, v, parts, 0.3)
 
     close(both(run, draw(40, heads, 16), draw(40, 2, 16, seed=1), draw(40, 2, 16, seed=2)), bound=0.015)
+
+
+def sight(spans, window=None):
+    groups = torch.tensor([(s.start, s.tokens, s.start, s.tokens) for s in spans])
+    return Sight(torch.cat([sight_of(s, window) for s in spans]), groups)
+
+
+@needs_compiler
+@pytest.mark.parametrize("window", [None, 2, 20])
+@pytest.mark.parametrize(("heads", "d"), [(2, 16), (4, 64), (6, 112)])
+def test_attention_over_trees_equals_its_formula(fast, heads, d, window):
+    if not fast.attends(d):
+        pytest.skip("this processor has no bfloat16 products")
+    spans = (Span(0, 130, (50, 61)), Span(241, 1, (3,)), Span(245, 37, (20, 0, 5)), Span(307, 15, ()))
+    seen = torch.zeros(322, 322, dtype=torch.bool)
+    for s in spans:
+        rows = slice(s.start, s.start + s.tokens)
+        seen[rows, rows] = tree_mask(s, window)
+
+    def run(q, k, v):
+        if q.dtype == torch.bfloat16:
+            return sight_attention(q, k, v, sight(spans, window), 0.2)
+        k, v = (t.repeat_interleave(heads // 2, 1) for t in (k, v))
+        scores = torch.einsum("ihd,jhd->hij", q, k) * 0.2
+        weights = torch.softmax(scores.masked_fill(~seen, -torch.inf), -1)
+        return torch.einsum("hij,jhd->ihd", weights, v)
+
+    close(both(run, draw(322, heads, d), draw(322, 2, d, seed=1), draw(322, 2, d, seed=2)))
+
+
+@needs_compiler
+def test_attention_over_trees_is_the_same_in_several_threads(fast):
+    if not fast.attends(16):
+        pytest.skip("this processor has no bfloat16 products")
+    q, k, v = draw(40, 6, 16), draw(40, 3, 16, seed=1), draw(40, 3, 16, seed=2)
+    threads, results = torch.get_num_threads(), []
+    for n in (1, 2, 8):
+        torch.set_num_threads(n)
+        leaves = [t.clone().requires_grad_() for t in (q, k, v)]
+        out = sight_attention(*leaves, sight((Span(0, 30, (4, 6)),)), 0.3)
+        results.append([out, *torch.autograd.grad(out.float().square().sum(), leaves)])
+    torch.set_num_threads(threads)
+    for other in results[1:]:
+        assert all(torch.equal(a, b) for a, b in zip(results[0], other, strict=True))
+
+
+@needs_compiler
+def test_what_is_not_finite_in_a_tree_reaches_those_who_see_it_alone(fast):
+    if not fast.attends(16):
+        pytest.skip("this processor has no bfloat16 products")
+    q, k, v = draw(50, 2, 16), draw(50, 2, 16, seed=1), draw(50, 2, 16, seed=2)
+    k[22] = torch.nan
+    out = sight_attention(q, k, v, sight((Span(0, 20, (5, 5)), Span(30, 20, ()))), 0.3)
+    assert torch.isnan(out[22:25]).all()
+    assert torch.isfinite(out[:22]).all()
+    assert torch.isfinite(out[25:]).all()
 
 
 @needs_compiler

@@ -83,6 +83,17 @@ def test_rectangles_hold_every_row_once_and_mask_what_the_tree_masks(responses, 
     assert torch.equal(seen, tree_mask(span, window))
 
 
+@pytest.mark.parametrize("window", [None, 3, 20])
+@pytest.mark.parametrize("responses", [(), (0,), (7,), (5, 9), (4, 0, 30)])
+def test_runs_of_keys_are_what_the_tree_masks(responses, window):
+    span = Span(5, 13, responses)
+    runs = attention.sight_of(span, window)
+    assert (runs.diff(dim=1) >= 0).all()
+    keys = torch.arange(span.tokens)
+    seen = [((keys >= runs[:, r, None]) & (keys < runs[:, r + 1, None])) for r in (0, 2)]
+    assert torch.equal(seen[0] | seen[1], tree_mask(span, window))
+
+
 @pytest.mark.filterwarnings("ignore:flex_attention called without torch.compile")
 @pytest.mark.parametrize("family", ["qwen3", "gemma3_text", "mistral"])
 def test_every_kind_of_attention_gives_the_same_log_probs(family, make_model, make_groups, tmp_path):

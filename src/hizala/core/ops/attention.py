@@ -1,7 +1,8 @@
-"""Softmax attention cut into rectangles of queries against keys, with a backward of its own.
+"""Softmax attention over groups of tokens, with a backward of its own: compiled, or cut into rectangles.
 
 On a CPU the general attention kernels run far below the speed of the matrix products they are made of when heads and
-sequences are small. Here every rectangle is two batched products and one softmax.
+sequences are small. In PyTorch every rectangle of queries against keys is two batched products and one softmax. The
+compiled form skips what no query sees and keeps one number a query for its backward pass.
 """
 
 from __future__ import annotations
@@ -33,6 +34,58 @@ class Rectangle:
     stop: int
     keys: tuple[tuple[int, int], ...]
     bias: Tensor
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Sight:
+    """Which keys each query sees: two runs of the keys of its group.
+
+    Attributes:
+        see: (M, 4) int32 [a, b) and [c, d), counted from the group's first key, a <= b <= c <= d; not both are empty.
+        groups: (G, 4) int64 first query, queries, first key, keys of each group; together they hold every query once.
+    """
+
+    see: Tensor
+    groups: Tensor
+
+
+def compiled(q: Tensor) -> bool:
+    """Whether `sight_attention` can work on queries like these (M, heads, d)."""
+    fast = kernels.active(q)
+    return fast is not None and fast.attends(q.shape[-1])
+
+
+def sight_attention(q: Tensor, k: Tensor, v: Tensor, sight: Sight, scale: float) -> Tensor:
+    """softmax(scale * q k^T) v over the keys each query sees. Only where `compiled(q)`.
+
+    Args:
+        q: (M, heads, d).
+        k, v: (N, kv_heads, d); heads is a multiple of kv_heads.
+    Returns:
+        (M, heads, d).
+    Source: Vaswani et al. 2017, arXiv:1706.03762, eq. 1; backward from the log-sum-exp as in Dao et al. 2022,
+    arXiv:2205.14135, alg. 4.
+    """
+    out: Tensor = _SightAttention.apply(q, k, v, sight, scale)  # type: ignore[no-untyped-call]
+    return out
+
+
+class _SightAttention(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, q: Tensor, k: Tensor, v: Tensor, sight: Sight, scale: float) -> Tensor:
+        fast = kernels.active(q)
+        assert fast is not None
+        out, lse = fast.tree_attention(q, k, v, sight.see, sight.groups, scale)
+        ctx.save_for_backward(q, k, v, lse)
+        ctx.fast, ctx.sight, ctx.scale = fast, sight, scale
+        return out
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        q, k, v, lse = ctx.saved_tensors
+        see, groups = ctx.sight.see, ctx.sight.groups
+        return *ctx.fast.tree_attention_backward(q, k, v, see, groups, lse, grad, ctx.scale), None, None
 
 
 def rectangle_attention(q: Tensor, k: Tensor, v: Tensor, rectangles: Sequence[Rectangle], scale: float) -> Tensor:

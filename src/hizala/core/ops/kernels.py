@@ -45,6 +45,19 @@ class Kernels(Protocol):
     def log_sum_exp(self, logits: Tensor, *, softmax: bool) -> tuple[Tensor, Tensor | None]:
         """(M,) float32 log-sum-exp of (M, V) logits, and their softmax where asked for."""
 
+    def attends(self, head_dim: int) -> bool:
+        """Whether there is attention over trees for heads of this size; not every processor has the instructions."""
+
+    def tree_attention(
+        self, q: Tensor, k: Tensor, v: Tensor, see: Tensor, groups: Tensor, scale: float
+    ) -> tuple[Tensor, Tensor]:
+        """Attended (M, heads, d) and log-sum-exp of the scores (M, heads); see `core.ops.attention.Sight`."""
+
+    def tree_attention_backward(
+        self, q: Tensor, k: Tensor, v: Tensor, see: Tensor, groups: Tensor, lse: Tensor, grad: Tensor, scale: float
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Gradients of q, k and v."""
+
 
 _installed: Kernels | None = None
 

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention
 
-from hizala.core.ops.attention import Rectangle, rectangle_attention
+from hizala.core.ops.attention import Rectangle, Sight, compiled, rectangle_attention, sight_attention
 from hizala.engines.policy.decoder import Attend
 from hizala.engines.policy.forest import Forest, Span
 from hizala.errors import ConfigError, nearest
@@ -56,7 +56,19 @@ class TreeAttend:
 
     def __call__(self, q: Tensor, k: Tensor, v: Tensor, window: int | None) -> Tensor:
         """(N, heads, d) of what each token gathers from its own branch."""
+        if compiled(q):
+            return sight_attention(q, k, v, self._sight(window), self.scale)
         return rectangle_attention(q, k, v, self._rectangles(window, q.dtype), self.scale)
+
+    def _sight(self, window: int | None) -> Sight:
+        key = ("sight", window)
+        if key not in self.forest.cache:
+            spans = self.forest.spans
+            groups = torch.tensor([(s.start, s.tokens, s.start, s.tokens) for s in spans])
+            self.forest.cache[key] = Sight(torch.cat([sight_of(s, window) for s in spans]), groups)
+        found = self.forest.cache[key]
+        assert isinstance(found, Sight)
+        return found
 
     def _rectangles(self, window: int | None, dtype: torch.dtype) -> list[Rectangle]:
         key = ("rectangles", window, dtype)
@@ -66,6 +78,22 @@ class TreeAttend:
         found = self.forest.cache[key]
         assert isinstance(found, list)
         return found
+
+
+def sight_of(span: Span, window: int | None) -> Tensor:
+    """(n, 4) int32: the runs of keys that each of a group's n tokens sees, of its prompt and of its own response."""
+    parts, reach = [], span.tokens if window is None else window
+    place = torch.arange(span.prompt)
+    nothing = torch.full((span.prompt,), span.prompt)
+    parts.append(torch.stack(((place - reach + 1).clamp(min=0), place + 1, nothing, nothing), 1))
+    at = span.prompt
+    for n in span.responses:
+        place = torch.arange(n)
+        first = (span.prompt + place - reach + 1).clamp(0, span.prompt)
+        own = at + (place - reach + 1).clamp(min=0)
+        parts.append(torch.stack((first, torch.full((n,), span.prompt), own, at + place + 1), 1))
+        at += n
+    return torch.cat(parts).to(torch.int32)
 
 
 def rectangles(span: Span, window: int | None, dtype: torch.dtype, device: torch.device) -> list[Rectangle]:

@@ -13,6 +13,7 @@ import platform
 import shutil
 import subprocess
 import tempfile
+from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from importlib import resources
 from pathlib import Path
@@ -22,6 +23,8 @@ from torch import Tensor
 
 from hizala.core.ops import kernels
 
+# One text for the compiler, in this order.
+SOURCES = ("kernels.c", "trees.c")
 # No flag here lets the compiler assume that values are finite.
 FLAGS = [
     *("-O3", "-march=native", "-mprefer-vector-width=512", "-fopenmp-simd", "-ffp-contract=fast", "-shared", "-fPIC"),
@@ -48,7 +51,8 @@ def enable() -> str:
 
 
 def _build(compiler: str) -> Path:
-    source = resources.files("hizala.core.ops").joinpath("kernels.c").read_bytes()
+    folder_of_sources = resources.files("hizala.core.ops")
+    source = b"".join(folder_of_sources.joinpath(name).read_bytes() for name in SOURCES)
     version = subprocess.run([compiler, "--version"], capture_output=True, check=True, timeout=30).stdout
     key = hashlib.sha256(b"\0".join((source, version, " ".join(FLAGS).encode(), _processor()))).hexdigest()[:24]
     folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "hizala"
@@ -79,6 +83,7 @@ class _Native:
 
     def __init__(self, library: ctypes.CDLL) -> None:
         self._lib = library
+        self._trees = hasattr(library, "tree_attention")
 
     def rms_norm(self, x: Tensor, weight: Tensor, eps: float) -> tuple[Tensor, Tensor]:
         out, rstd = torch.empty_like(x), torch.empty(x.shape[0])
@@ -133,12 +138,57 @@ class _Native:
         self._call("log_sum_exp", logits, lse, out, self._row(logits.shape[1]), *logits.shape)
         return lse, out
 
+    def attends(self, head_dim: int) -> bool:
+        return self._trees and head_dim % 16 == 0
+
+    def tree_attention(
+        self, q: Tensor, k: Tensor, v: Tensor, see: Tensor, groups: Tensor, scale: float
+    ) -> tuple[Tensor, Tensor]:
+        q, k, v = q.contiguous(), _heads_together(k), _heads_together(v)
+        out, lse = torch.empty_like(q), torch.empty(q.shape[:2])
+        head = (q, k, k.stride(0), v, v.stride(0), see, groups, len(groups))
+        self._over_heads("tree_attention", k.shape[1], *head, out, lse, q.shape[1], *k.shape[1:], scale)
+        return out, lse
+
+    def tree_attention_backward(
+        self, q: Tensor, k: Tensor, v: Tensor, see: Tensor, groups: Tensor, lse: Tensor, grad: Tensor, scale: float
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        q, k, v, grad = q.contiguous(), _heads_together(k), _heads_together(v), grad.contiguous()
+        # Keys of no group have no gradient: only then is not everything written.
+        make = torch.empty if int(groups[:, 3].sum()) == len(k) else torch.zeros
+        d_q, d_k, d_v = torch.empty_like(q), make(k.shape, dtype=k.dtype), make(v.shape, dtype=v.dtype)
+        head = (q, k, k.stride(0), v, v.stride(0), see, groups, len(groups), lse, grad, d_q, d_k, d_v)
+        self._over_heads("tree_attention_backward", k.shape[1], *head, q.shape[1], *k.shape[1:], scale)
+        return d_q, d_k, d_v
+
+    def _over_heads(self, name: str, heads: int, *values: Tensor | float | None) -> None:
+        """One call over all key heads, or one a thread over its part of them."""
+        parts = min(torch.get_num_threads(), heads)
+        cuts = [heads * i // parts for i in range(parts + 1)]
+
+        def work(i: int) -> int:
+            return int(self._call(name, *values, cuts[i], cuts[i + 1]))
+
+        if parts == 1:
+            failed = work(0)
+        else:
+            with ThreadPoolExecutor(parts) as pool:
+                failed = max(pool.map(work, range(parts)))
+        if failed:
+            raise MemoryError(f"no memory for {name}")
+
     def _row(self, d: int) -> Tensor:
         # A fresh buffer a call: two threads may be in here at once, ctypes lets go of the interpreter's lock.
         return torch.empty(d)
 
-    def _call(self, name: str, *values: Tensor | float | None) -> None:
-        getattr(self._lib, name)(*(_argument(v) for v in values))
+    def _call(self, name: str, *values: Tensor | float | None) -> int:
+        found: int = getattr(self._lib, name)(*(_argument(v) for v in values))
+        return found
+
+
+def _heads_together(x: Tensor) -> Tensor:
+    """(N, heads, d) whose heads stand one behind another in each row."""
+    return x if x.stride(2) == 1 and x.stride(1) == x.shape[2] else x.contiguous()
 
 
 def _argument(value: Tensor | float | None) -> ctypes.c_void_p | ctypes.c_long | ctypes.c_float:
@@ -162,4 +212,15 @@ def _agree(built: _Native) -> bool:
         (built.silu_gated(x, x), torch.nn.functional.silu(wide) * wide),
         (built.rms_norm(x, weight, 1e-6)[0], torch.nn.functional.rms_norm(wide, (37,), weight, 1e-6)),
     ]
-    return all(torch.allclose(a.float(), b, rtol=1e-2, atol=1e-3) for a, b in pairs)
+    return all(torch.allclose(a.float(), b, rtol=1e-2, atol=1e-3) for a, b in pairs) and _attention_agrees(built)
+
+
+def _attention_agrees(built: _Native) -> bool:
+    if not built.attends(16):
+        return True
+    q, k, v = (torch.randn(19, 2, 16, generator=torch.Generator().manual_seed(i)).bfloat16() for i in range(3))
+    see = torch.tensor([[0, 1 + i, 1 + i, 1 + i] for i in range(19)], dtype=torch.int32)
+    out = built.tree_attention(q, k, v, see, torch.tensor([[0, 19, 0, 19]]), 0.25)[0]
+    q, k, v = (t.float().transpose(0, 1) for t in (q, k, v))
+    wanted = torch.nn.functional.scaled_dot_product_attention(q, k, v, is_causal=True, scale=0.25)
+    return torch.allclose(out.float().transpose(0, 1), wanted, rtol=2e-2, atol=2e-2)
