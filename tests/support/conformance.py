@@ -28,7 +28,8 @@ def pairs() -> Case:
 
 def thumbs() -> Case:
     """The same twelve responses, with a thumb up for the first of each two and down for the other."""
-    return with_branches(make_case(PAIR_SIZES, seed=3), label=[[True, False]] * len(PAIR_SIZES))
+    case = replace(make_case(PAIR_SIZES, seed=3), mismatch=0.8)
+    return with_branches(case, label=[[True, False]] * len(PAIR_SIZES))
 
 
 def lists() -> Case:
@@ -193,7 +194,12 @@ def kto_micro_batches(case: Case, theirs: Callable[..., float]) -> float:
     """Mean over micro-batches of two groups whose mismatched log-ratios stand 1 below and above the batch's mean."""
     parts = [(0, -1.0), (2, 0.0), (4, 1.0)]
     return float(
-        np.mean([theirs(replace(case.take([i, i + 1]), mismatch=case.mismatch + d), beta=0.3) for i, d in parts])
+        np.mean(
+            [
+                theirs(replace(case.take([i, i + 1]), mismatch=case.mismatch + d), beta=0.3, undesirable_weight=4.0)
+                for i, d in parts
+            ]
+        )
     )
 
 

@@ -344,8 +344,8 @@ REWARD: dict[str, Entry] = {
             Peer(
                 "transformers regression",
                 lambda case: peers.transformers_regression(
-                    torch.tensor([s for group in c.scored(case) for s in group]),
-                    torch.tensor([b.score for b in case.branches()]),
+                    torch.tensor([s for group in c.scored(case) for s in group], dtype=torch.float64),
+                    torch.tensor([b.score for b in case.branches()], dtype=torch.float64),
                 ),
                 case=c.lists,
                 package="transformers",
@@ -423,8 +423,8 @@ SETS: dict[str, Entry] = {
             Peer(
                 "TRL KTO, micro-batches of 4 responses with their own KL estimates",
                 lambda case: c.kto_micro_batches(case, peers.trl_kto),
-                {"beta": 0.3},
-                lambda case: c.kto_micro_batches(case, lambda part, beta: c.mean(on_sets.kto(part, beta=beta))),
+                {"beta": 0.3, "undesirable_weight": 4.0},
+                lambda case: c.kto_micro_batches(case, lambda part, **given: c.mean(on_sets.kto(part, **given))),
                 "TRL estimates z0 anew in each micro-batch and clamps each; ours once, over the whole batch",
                 case=c.thumbs,
             ),

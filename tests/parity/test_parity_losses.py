@@ -1,0 +1,38 @@
+"""Every loss against the installed peers' own loss code on the same numbers: equal, or different as written down."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+from conformance import Peer
+from conformance_entries import ENTRIES
+
+pytestmark = pytest.mark.parity
+
+EVERY = [(name, peer) for name, entry in ENTRIES.items() for peer in entry.peers]
+SAME = [(name, peer) for name, peer in EVERY if peer.claim is None]
+OTHER = [(name, peer) for name, peer in EVERY if peer.claim is not None]
+
+
+def needs(peer: Peer) -> None:
+    pytest.importorskip(peer.package, reason=f"{peer.package} is not installed")
+
+
+@pytest.mark.parametrize(("name", "peer"), SAME, ids=[f"{name}-{peer.name}" for name, peer in SAME])
+def test_the_peer_computes_our_number(name: str, peer: Peer) -> None:
+    needs(peer)
+    case = peer.case()
+    assert peer.theirs(case) == pytest.approx(peer.our_number(name, case), rel=peer.tolerance, abs=peer.tolerance)
+
+
+@pytest.mark.parametrize(("name", "peer"), OTHER, ids=[f"{name}-{peer.name}" for name, peer in OTHER])
+def test_the_peer_computes_another_number_and_it_is_the_one_we_say(name: str, peer: Peer) -> None:
+    """When this fails the peer has changed, and what our documents say of it must."""
+    needs(peer)
+    case = peer.case()
+    theirs = peer.theirs(case)
+    assert peer.claim is not None
+    assert theirs == pytest.approx(peer.claim(case), rel=peer.tolerance, abs=peer.tolerance)
+    assert math.fabs(theirs - peer.our_number(name, case)) > 1e-3
+    assert peer.reason
