@@ -16,7 +16,7 @@ PAIRS = '"world:preferences?n=16"'
 @pytest.mark.parametrize(
     ("stage", "message"),
     [
-        ('sft: {data: "world:chat?n=16", side: chosen, steps: 1}', "`side` has no effect"),
+        ('sft: {data: "world:chat?n=16", side: chosen, steps: 1}', "side .chosen. has no effect"),
         ('sft: {data: "world:chat?n=16", format: messages, steps: 1}', "`format` has no effect"),
         (f"evaluate: {{suites: [world], data: {PAIRS}}}", "`data` has no effect"),
         ("evaluate: {suites: [preferences], held_out_of: dpo}", "no training stage 'dpo'"),

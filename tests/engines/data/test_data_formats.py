@@ -47,6 +47,14 @@ ROWS: dict[str, list[dict[str, Any]]] = {
         {"prompt": "Soru?", "completions": ["bir", "iki", "üç"], "labels": [True, False, None]},
         {"input": "Soru?", "steps": ["bir", "iki", "üç"], "mistake_index": 1, "answer": "x"},
     ],
+    "attributes": [
+        {"prompt": "Soru?", "response": "Yanıt.", "helpfulness": 3, "correctness": 4, "verbosity": None},
+        {"prompt": [USER], "completion": [ANSWER], "attributes": {"helpfulness": 3.0, "correctness": 4}, "score": 1},
+    ],
+    "scored": [
+        {"prompt": "Soru?", "response": "Yanıt.", "score": 0.5},
+        {"instruction": "Soru?", "input": "", "output": "Yanıt.", "rating": 0.5},
+    ],
     "messages": [{"messages": [USER, ANSWER]}, {"messages": [USER, ANSWER], "prompt": "Soru?", "prompt_id": "7"}],
     "sharegpt": [{"conversations": [{"from": "human", "value": "Soru?"}, {"from": "gpt", "value": "Yanıt."}]}],
     "prompt-response": [
@@ -79,6 +87,12 @@ def test_each_format_is_recognised_and_converted(name: str, row: dict[str, Any])
         assert group.responses[0].steps == (Step("bir", True), Step("iki", False), Step("üç", None))
     elif name == "prompts":
         assert texts == []
+    elif name in ("attributes", "scored"):
+        (response,) = group.responses
+        assert texts == ["Yanıt."]
+        graded = {"helpfulness": 3, "correctness": 4} if name == "attributes" else {}
+        assert dict(response.attributes) == graded
+        assert response.score == row.get("score", row.get("rating"))
     else:
         assert texts == ["Yanıt."]
         assert [response.label for response in group.responses] == [True if name == "thumb" else None]

@@ -35,6 +35,10 @@ _DROPS = {
     "prompt-differs": "chosen and rejected answer different prompts",
     "wrong-shape": "they do not hold what was asked for",
     "tied": "all their responses are tied",
+    "too-short": "fewer than two responses rank nothing",
+    "contradicting": "their labels contradict each other",
+    "steps-differ": "their steps do not make up the response",
+    "no-counterpart": "their prompt has no response with the other thumb",
 }
 _NOTED: dict[str, tuple[Severity, str]] = {
     "chosen-equals-rejected": ("error", "chosen and rejected are the same text"),

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from hizala.engines.data import graded
 from hizala.engines.data import rows as R
 from hizala.engines.data.rows import RowError
 from hizala.errors import DataError, nearest
-from hizala.records import Group, Message, Response, Step
+from hizala.records import Group, Message, Response
 
 Row = Mapping[str, Any]
+Parts = tuple[tuple[Message, ...], tuple[Response, ...]]
 # A format must explain this share of the sampled rows; the rest are reported as broken when they are read.
 DETECT_SHARE = 0.9
-STEP_SEPARATOR = "\n"
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,21 +35,13 @@ class Format:
     shape: str
     columns: str
     fits: Callable[[Row], bool]
-    convert: Callable[[Row], tuple[tuple[Message, ...], tuple[Response, ...]]]
+    convert: Callable[[Row], Parts]
     uses: tuple[str, ...]
     over: tuple[str, ...] = ()
 
 
-Parts = tuple[tuple[Message, ...], tuple[Response, ...]]
-_MULTI_KEYS = ("candidates", "responses", "completions", "outputs")
-_TEXT_KEYS = ("output", "response", "completion", "text", "content")
-_SCORE_KEYS = ("score", "rating", "overall_score", "reward")
-_TRUE = (True, 1, "true", "True", "1", "up")
-_FALSE = (False, 0, "false", "False", "0", "down")
-
-
 def _pair(prompt: tuple[Message, ...], chosen: tuple[Message, ...], rejected: tuple[Message, ...], row: Row) -> Parts:
-    scores = [_score(row.get(key), key) for key in ("score_chosen", "score_rejected")]
+    scores = [R.number_of(row.get(key), key) for key in ("score_chosen", "score_rejected")]
     return prompt, (Response(chosen, rank=0, score=scores[0]), Response(rejected, rank=1, score=scores[1]))
 
 
@@ -95,7 +87,7 @@ def _split_pair(chosen: tuple[Message, ...], rejected: tuple[Message, ...], row:
 def _convert_thumb(row: Row) -> Parts:
     key = "label" if row.get("label") is not None else "kto_tag"
     label = row.get(key)
-    if label not in _TRUE and label not in _FALSE:
+    if label not in R.TRUE and label not in R.FALSE:
         raise RowError(f"'{key}' is neither true nor false" if label is not None else "'label' is missing")
     response = R.response_key(row)
     if response is None:
@@ -104,7 +96,7 @@ def _convert_thumb(row: Row) -> Parts:
         prompt, turns = R.prompt_of(row), R.response_of(row[response], response)
     if not turns:
         raise RowError("the response is missing")
-    return prompt, (Response(turns, label=label in _TRUE),)
+    return prompt, (Response(turns, label=label in R.TRUE),)
 
 
 def _whole(row: Row) -> tuple[tuple[Message, ...], tuple[Message, ...]]:
@@ -144,130 +136,13 @@ def _convert_prompts(row: Row) -> Parts:
     return R.prompt_of(row), ()
 
 
-def _score(value: object, name: str) -> float | None:
-    if value is None or value == "":
-        return None
-    try:
-        score = float(value)  # type: ignore[arg-type]
-    except (TypeError, ValueError):
-        raise RowError(f"'{name}' is not a number") from None
-    if isinstance(value, bool) or not math.isfinite(score):
-        raise RowError(f"'{name}' is not a finite number")
-    return score
-
-
-def _multi_key(row: Row) -> str | None:
-    return next((key for key in _MULTI_KEYS if isinstance(row.get(key), list)), None)
-
-
-def _candidate(value: object, name: str) -> tuple[tuple[Message, ...], float | None, float | None]:
-    """(turns, score, rank) of one candidate of a ranking."""
-    if not isinstance(value, Mapping) or "role" in value:
-        return R.response_of(value, name), None, None
-    key = next((k for k in _TEXT_KEYS if value.get(k) is not None), None)
-    if key is None:
-        raise RowError(f"'{name}' has no text")
-    score = next((_score(value[k], f"{name}.{k}") for k in _SCORE_KEYS if value.get(k) is not None), None)
-    return R.response_of(value[key], name), score, _score(value.get("rank"), f"{name}.rank")
-
-
-def _parallel(row: Row, keys: Sequence[str], count: int, found: list[float | None]) -> list[float | None]:
-    for key in keys:
-        values = row.get(key)
-        if isinstance(values, list):
-            if len(values) != count:
-                raise RowError(f"'{key}' has {len(values)} entries for {count} responses")
-            return [_score(v, f"{key}[{i}]") for i, v in enumerate(values)]
-    return found
-
-
-def _convert_kwise(row: Row) -> Parts:
-    key = _multi_key(row)
-    if key is None or len(row[key]) < 2:
-        raise RowError("fewer than two responses to rank")
-    parts = [_candidate(value, f"{key}[{i}]") for i, value in enumerate(row[key])]
-    scores = _parallel(row, ("scores", "ratings"), len(parts), [score for _, score, _ in parts])
-    ranks = _parallel(row, ("ranks",), len(parts), [rank for _, _, rank in parts])
-    places = _places(scores, ranks, row.get("ranking"))
-    prompt = R.prompt_of({k: v for k, v in row.items() if k != key})
-    return prompt, tuple(
-        Response(turns, rank=place, score=score)
-        for (turns, _, _), place, score in zip(parts, places, scores, strict=True)
-    )
-
-
-def _places(scores: list[float | None], ranks: list[float | None], order: object) -> list[int]:
-    """Places from 0, ties equal: by score (higher is better), else by rank (lower is better), else as listed."""
-    by_rank = [rank for rank in ranks if rank is not None]
-    if len(by_rank) != len(ranks):
-        by_rank = []
-    if isinstance(order, list):
-        if sorted(order, key=str) != sorted(range(len(scores)), key=str):
-            raise RowError("'ranking' does not name each response once")
-        by_rank = by_rank or [float(order.index(i)) for i in range(len(scores))]
-    by_score = [-score for score in scores if score is not None]
-    if len(by_score) == len(scores):
-        if by_rank and _contradict(by_score, by_rank):
-            raise RowError("scores and ranks contradict each other")
-        # Equal scores are ties even where a list had to name one of them first.
-        by_rank = by_score
-    if not by_rank:
-        raise RowError("some responses have neither a score nor a rank")
-    levels = sorted(set(by_rank))
-    return [levels.index(rank) for rank in by_rank]
-
-
-def _contradict(first: Sequence[float], second: Sequence[float]) -> bool:
-    pairs = range(len(first))
-    return any(first[i] < first[j] and second[i] > second[j] for i in pairs for j in pairs)
-
-
-def _convert_stepwise(row: Row) -> Parts:
-    key = "completions" if isinstance(row.get("completions"), list) else "steps"
-    texts = row.get(key)
-    if not isinstance(texts, list) or not texts:
-        raise RowError(f"'{key}' is not a list of steps")
-    labels = row["labels"] if row.get("labels") is not None else _labels_of_mistake(row, len(texts))
-    if not isinstance(labels, list) or len(labels) != len(texts):
-        raise RowError(f"{len(texts)} steps but {len(labels) if isinstance(labels, list) else 'no list of'} labels")
-    steps = tuple(
-        Step(R.text_of(text, f"{key}[{i}]"), _mark(label, f"labels[{i}]"))
-        for i, (text, label) in enumerate(zip(texts, labels, strict=True))
-    )
-    turns = (Message("assistant", STEP_SEPARATOR.join(step.text for step in steps)),)
-    return R.prompt_of({k: v for k, v in row.items() if k != key}), (Response(turns, steps=steps),)
-
-
-def _labels_of_mistake(row: Row, count: int) -> list[bool | None]:
-    """Marks from the index of the first wrong step: right before it, wrong at it, unknown after it."""
-    if "mistake_index" not in row:
-        raise RowError("'labels' is missing")
-    index = row["mistake_index"]
-    if index is None:
-        return [True] * count
-    if not isinstance(index, int) or isinstance(index, bool) or not 0 <= index < count:
-        raise RowError(f"'mistake_index' does not name one of the {count} steps")
-    return [True] * index + [False] + [None] * (count - index - 1)
-
-
-def _mark(value: object, name: str) -> bool | None:
-    """A step's mark: true or false, 1 or 0, PRM800K's -1 (wrong); null is not marked."""
-    if value is None:
-        return None
-    if value in _TRUE or value in ("+", "good"):
-        return True
-    if value in _FALSE or value in (-1, "-", "bad"):
-        return False
-    raise RowError(f"'{name}' is neither true, false nor null")
-
-
 def _has_pair(row: Row) -> bool:
     return all(isinstance(row.get(key), str | list | Mapping) for key in ("chosen", "rejected"))
 
 
 def _is_thumb(row: Row) -> bool:
     label = row["label"] if row.get("label") is not None else row.get("kto_tag")
-    if isinstance(label, list | Mapping | None) or (label not in _TRUE and label not in _FALSE):
+    if isinstance(label, list | Mapping | None) or (label not in R.TRUE and label not in R.FALSE):
         return False
     whole = any(R.is_messages(row.get(key)) for key in ("messages", "conversations"))
     return whole or (R.prompt_key(row) is not None and R.response_key(row) is not None)
@@ -285,20 +160,6 @@ def _is_prompts(row: Row) -> bool:
     if R.prompt_key(row) is None or R.response_key(row) is not None or "chosen" in row or "rejected" in row:
         return False
     return not any(f.fits(row) for f in _ANSWERED)
-
-
-def _is_kwise(row: Row) -> bool:
-    key = _multi_key(row)
-    if key is None or R.prompt_key(row) is None or len(row[key]) < 2:
-        return False
-    ranked = any(isinstance(row.get(k), list) for k in ("scores", "ratings", "ranks", "ranking"))
-    return ranked or all(isinstance(v, Mapping) and any(k in v for k in (*_SCORE_KEYS, "rank")) for v in row[key])
-
-
-def _is_stepwise(row: Row) -> bool:
-    if isinstance(row.get("completions"), list) and isinstance(row.get("labels"), list):
-        return R.prompt_key(row) is not None
-    return isinstance(row.get("steps"), list) and ("labels" in row or "mistake_index" in row)
 
 
 FORMATS: dict[str, Format] = {
@@ -338,14 +199,14 @@ FORMATS: dict[str, Format] = {
             _is_thumb,
             _convert_thumb,
             ("prompt", "completion", "label"),
-            over=("prompt-response", "messages", "sharegpt", "alpaca"),
+            over=("prompt-response", "messages", "sharegpt", "alpaca", "scored"),
         ),
         Format(
             "kwise",
             "ranking",
             "prompt, candidates (or responses) with scores, ranks or ranking",
-            _is_kwise,
-            _convert_kwise,
+            graded.is_kwise,
+            graded.convert_kwise,
             ("prompt", "candidates", "scores"),
             over=("alpaca",),
         ),
@@ -353,9 +214,27 @@ FORMATS: dict[str, Format] = {
             "stepwise",
             "steps",
             "prompt, completions (or steps), labels (or mistake_index)",
-            _is_stepwise,
-            _convert_stepwise,
+            graded.is_stepwise,
+            graded.convert_stepwise,
             ("prompt", "completions", "labels"),
+        ),
+        Format(
+            "attributes",
+            "scored",
+            "prompt, response, attributes (or columns such as helpfulness, correctness, verbosity)",
+            graded.is_attributes,
+            graded.convert_graded,
+            ("prompt", "response", "attributes"),
+            over=("scored", "prompt-response", "alpaca", "messages", "sharegpt"),
+        ),
+        Format(
+            "scored",
+            "scored",
+            "prompt, response, score (a number)",
+            graded.is_scored,
+            graded.convert_graded,
+            ("prompt", "response", "score"),
+            over=("prompt-response", "alpaca", "messages", "sharegpt"),
         ),
         Format(
             "messages",
@@ -476,7 +355,10 @@ def to_group(row: Row, format: str, *, id: str = "") -> Group:
         RowError: the row does not hold what the format needs.
     """
     prompt, responses = get(format).convert(row)
-    return Group(prompt, responses, id=id, meta={str(k): v for k, v in row.items() if k not in _CONSUMED[format]})
+    meta = {str(k): v for k, v in row.items() if k not in _CONSUMED[format]}
+    if get(format).shape == "pair" and "margin" in meta:
+        meta["margin"] = R.number_of(meta["margin"], "margin")
+    return Group(prompt, responses, id=id, meta=meta)
 
 
 _PAIR = {"chosen", "rejected", "score_chosen", "score_rejected"}
@@ -485,8 +367,10 @@ _CONSUMED: dict[str, frozenset[str]] = {
     "pair-implicit": frozenset(_PAIR),
     "hh": frozenset(_PAIR),
     "thumb": frozenset({"prompt", "completion", "response", "label", "kto_tag", "messages", "conversations"}),
-    "kwise": frozenset({"prompt", "instruction", *_MULTI_KEYS, "scores", "ratings", "ranks", "ranking"}),
-    "stepwise": frozenset({"prompt", "completions", "steps", "labels"}),
+    "kwise": frozenset({"prompt", "instruction", *graded.MULTI_KEYS, "scores", "ratings", "ranks", "ranking"}),
+    "stepwise": frozenset({"prompt", "completions", "steps", "labels", "response", "completion", "output"}),
+    "attributes": frozenset({"prompt", "response", "completion", "output", "attributes", *graded.ATTRIBUTES}),
+    "scored": frozenset({"prompt", "response", "completion", "output", *graded.SCORE_KEYS}),
     "messages": frozenset({"messages"}),
     "sharegpt": frozenset({"conversations"}),
     "prompt-response": frozenset({"prompt", "completion", "response", "output"}),

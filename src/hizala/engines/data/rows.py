@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -25,6 +26,10 @@ _ROLE_NAMES = {
     "observation": "tool",
 }
 _TURN = re.compile(r"(?:\n\n|\A\s*)(Human|Assistant):")
+
+
+TRUE = (True, 1, "true", "True", "1", "up")
+FALSE = (False, 0, "false", "False", "0", "down")
 
 
 class RowError(ValueError):
@@ -167,3 +172,16 @@ def response_of(value: object, name: str) -> tuple[Message, ...]:
     if turns[0].role != "assistant" or turns[-1].role != "assistant":
         raise RowError(f"'{name}' does not start and end with an assistant turn")
     return turns
+
+
+def number_of(value: object, name: str) -> float | None:
+    """A finite number, or None where there is no value. Raises RowError naming the column."""
+    if value is None or value == "":
+        return None
+    try:
+        score = float(value)  # type: ignore[arg-type]
+    except (TypeError, ValueError):
+        raise RowError(f"'{name}' is not a number") from None
+    if isinstance(value, bool) or not math.isfinite(score):
+        raise RowError(f"'{name}' is not a finite number")
+    return score
