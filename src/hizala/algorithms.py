@@ -106,7 +106,7 @@ for _row in (
         data="pair",
         losses={"cpo": 1.0, "chosen_nll": 1.0},
         summary="Contrastive Preference Optimization: DPO with a uniform reference, and the chosen likelihood",
-        source="Xu et al. 2024, arXiv:2401.08417, eq. 5",
+        source="Xu et al. 2024, arXiv:2401.08417, eq. 3 and the likelihood term after it",
         defaults={"learning_rate": 5e-5},
     ),
     Algorithm(
@@ -234,7 +234,7 @@ for _row in (
         data="pair",
         losses={"tdpo2": 1.0},
         summary="token-level DPO (TDPO2): the rejected response's divergence is trained down to the chosen one's",
-        source="Zeng et al. 2024, arXiv:2404.11999, eq. 17",
+        source="Zeng et al. 2024, arXiv:2404.11999, sec. 4.3",
         defaults={"learning_rate": 5e-5},
     ),
     Algorithm(
@@ -242,7 +242,7 @@ for _row in (
         data="pair",
         losses={"tdpo1": 1.0},
         summary="token-level DPO (TDPO1): Bradley-Terry on token rewards, exactly",
-        source="Zeng et al. 2024, arXiv:2404.11999, eq. 14",
+        source="Zeng et al. 2024, arXiv:2404.11999, sec. 4.3",
         defaults={"learning_rate": 5e-5},
     ),
     Algorithm(
@@ -250,7 +250,7 @@ for _row in (
         data="pair",
         losses={"fdpo": 1.0},
         summary="f-DPO: DPO under another divergence (reverse or forward KL, Jensen-Shannon, alpha)",
-        source="Wang et al. 2023, arXiv:2309.16240, eq. 9",
+        source="Wang et al. 2023, arXiv:2309.16240, thm. 1",
         defaults={"learning_rate": 5e-5},
     ),
     Algorithm(

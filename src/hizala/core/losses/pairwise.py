@@ -198,7 +198,7 @@ def discopop(
     return Terms(terms, "pair", with_reference(x, ratios))
 
 
-@loss("fdpo", data="pair", source="Wang et al. 2023, arXiv:2309.16240, eq. 9 and tab. 2")
+@loss("fdpo", data="pair", source="Wang et al. 2023, arXiv:2309.16240, thm. 1 and tab. 1")
 def fdpo(
     policy: Pairs,
     reference: Pairs,
@@ -221,7 +221,7 @@ def fdpo(
         Terms: loss (P,), nats; metrics `margin` (the argument of sigmoid), `accuracy`, and both log-ratios (P,).
     Raises:
         ConfigError: alpha is missing, or given for another divergence.
-    Source: Wang et al. 2023, arXiv:2309.16240, eq. 9 and tab. 2.
+    Source: Wang et al. 2023, arXiv:2309.16240, thm. 1 and tab. 1.
     Differs: TRL 1.16 writes (t^(a-1) - 1) / (a - 1): its coefficient a is 1 - alpha. Where log ref - log pi (times
         alpha) exceeds 30 nats, f' goes on as its tangent, so that gradients stay finite; TRL has inf or a clamp.
     """

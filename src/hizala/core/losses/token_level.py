@@ -51,7 +51,7 @@ def _aligned(logps: SeqLogps, collision: SeqLogps) -> Tensor:
     return (logps.mean - collision.mean).detach()
 
 
-@loss("tdpo1", data="pair", source="Zeng et al. 2024, arXiv:2404.11999, eq. 14 (TDPO1)")
+@loss("tdpo1", data="pair", source="Zeng et al. 2024, arXiv:2404.11999, sec. 4.3 (TDPO1)")
 def tdpo1(policy: Pairs, reference: Pairs, divergence: Pairs, *, beta: Annotated[float, Bound(gt=0)] = 0.1) -> Terms:
     """Token-level DPO, first form: the Bradley-Terry model of token rewards, exactly.
 
@@ -66,7 +66,7 @@ def tdpo1(policy: Pairs, reference: Pairs, divergence: Pairs, *, beta: Annotated
     Returns:
         Terms: loss (P,), nats; metrics `margin` (u), `accuracy`, `chosen_logratio`, `rejected_logratio`,
         `chosen_divergence`, `rejected_divergence` (P,; nats a response).
-    Source: Zeng et al. 2024, arXiv:2404.11999, eq. 14 (TDPO1).
+    Source: Zeng et al. 2024, arXiv:2404.11999, sec. 4.3 (TDPO1).
     Differs: TRL 1.16, OpenRLHF and LLaMA-Factory have no such loss.
     """
     ratios, away = log_ratios(policy, reference), totals(divergence)
@@ -75,7 +75,7 @@ def tdpo1(policy: Pairs, reference: Pairs, divergence: Pairs, *, beta: Annotated
     return Terms(logistic(u - delta), "pair", with_reference(u, ratios) | _divergences(divergence))
 
 
-@loss("tdpo2", data="pair", source="Zeng et al. 2024, arXiv:2404.11999, eq. 17 (TDPO2)")
+@loss("tdpo2", data="pair", source="Zeng et al. 2024, arXiv:2404.11999, sec. 4.3 (TDPO2)")
 def tdpo2(
     policy: Pairs,
     reference: Pairs,
@@ -99,7 +99,7 @@ def tdpo2(
     Returns:
         Terms: loss (P,), nats; metrics `margin` (u), `accuracy`, `chosen_logratio`, `rejected_logratio`,
         `chosen_divergence`, `rejected_divergence` (P,; nats a response).
-    Source: Zeng et al. 2024, arXiv:2404.11999, eq. 17 (TDPO2).
+    Source: Zeng et al. 2024, arXiv:2404.11999, sec. 4.3 (TDPO2).
     Differs: TRL 1.16, OpenRLHF and LLaMA-Factory have no such loss.
     """
     ratios, away = log_ratios(policy, reference), totals(divergence)
