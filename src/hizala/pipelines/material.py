@@ -18,6 +18,7 @@ from hizala.engines.data.convert import prompt_key as prompt_key
 from hizala.engines.data.templates import ChatTemplate, Encoded
 from hizala.engines.data.usable import require_both_thumbs, usable
 from hizala.errors import DataError
+from hizala.pipelines import judgements
 from hizala.pipelines.rundir import directory_digest
 from hizala.records import Finding, Group, TokenGroup
 
@@ -100,6 +101,11 @@ def open_source(
 
 
 def _open(name: str, format: str, how: Mapping[str, Any]) -> data.GroupSource:
+    if name.startswith(judgements.PREFIX):
+        asked = judgements.Asked.of(name)
+        pairs = open_source(asked.ref, shape="pair", format=format)
+        lessons = judgements.lessons(with_unique_ids(pairs), asked, how["shape"])
+        return data.GroupSource.from_groups(lessons, name=name, **how)
     if not name.startswith("world:"):
         return data.read(name, format=format, **how)
     if format != "auto":
@@ -255,6 +261,8 @@ class Batches:
 
 def source_digest(ref: str) -> str:
     """Digest of what a data reference names: a file's bytes, a directory's files, else the reference itself."""
+    if ref.startswith(judgements.PREFIX):
+        return f"{ref} {source_digest(judgements.Asked.of(ref).ref)}"
     path = Path(ref).expanduser()
     if path.is_file():
         return file_digest(path)
