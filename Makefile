@@ -1,13 +1,14 @@
 # Two commands for a fresh machine, each with an environment of its own; a second call starts at once.
 #   make demo   from a base model to an aligned and evaluated one, with a report
 #   make test   everything the continuous integration checks
+#   make docs   the documentation as pages for a browser, in docs/_site
 # On Linux without a GPU, torch is much smaller from its CPU index:
 #   make demo TORCH_INDEX=https://download.pytorch.org/whl/cpu
 
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DELETE_ON_ERROR:
-.PHONY: demo test lint unit chromium fix clean help
+.PHONY: demo test docs lint unit chromium fix clean help
 
 PYTHON ?= python3
 TORCH_INDEX ?=
@@ -20,7 +21,7 @@ INDEX := $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX))
 PINNED := pyproject.toml constraints.txt
 
 help:
-	@sed -n '1,5s/^# \{0,1\}//p' Makefile
+	@sed -n '1,6s/^# \{0,1\}//p' Makefile
 
 demo: $(DEMO)/.installed
 	$(DEMO)/bin/hizala run recipes/quickstart.yaml
@@ -36,6 +37,9 @@ lint: $(VENV)/.installed
 # One thread for each worker: more threads than cores make the small models of the tests slower, not faster.
 unit: $(VENV)/.installed chromium
 	OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -n $(WORKERS) --dist loadfile
+
+docs: $(VENV)/.installed
+	$(VENV)/bin/python scripts/build_docs.py
 
 fix: $(VENV)/.installed
 	$(VENV)/bin/ruff check --fix .
@@ -68,4 +72,4 @@ chromium:
 	fi
 
 clean:
-	rm -rf $(DEMO) $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(DEMO) $(VENV) build dist docs/_site .pytest_cache .mypy_cache .ruff_cache .hypothesis
