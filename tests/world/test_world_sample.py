@@ -13,6 +13,7 @@ import pytest
 from hizala import world
 from hizala.errors import ConfigError
 from hizala.records import Group
+from hizala.world.ornament import unadorned
 from hizala.world.sample import SAMPLERS
 from hizala.world.text import lower
 
@@ -205,3 +206,69 @@ def test_marks_are_turned_as_often_as_the_noise_says() -> None:
 def test_what_cannot_be_drawn_is_refused_with_a_reason(call: object, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         call()
+
+
+def test_scores_agree_with_the_annotators_order_and_not_always_with_gold() -> None:
+    pairs = world.preferences(400, 2, noise=0.3, scored=True)
+    plain = world.preferences(400, 2, noise=0.3)
+    assert [[r.text for r in g.responses] for g in pairs] == [[r.text for r in g.responses] for g in plain]
+    for group in pairs:
+        chosen, rejected = (response.score for response in group.responses)
+        assert chosen is not None
+        assert rejected is not None
+        assert chosen > rejected
+        assert sorted(group.meta["gold"]) == [rejected, chosen]
+        assert (group.meta["gold"] == [chosen, rejected]) != group.meta["flipped"]
+    for group in world.rankings(200, 2, noise=0.3, scored=True):
+        placed = sorted(group.responses, key=lambda r: r.rank or 0)
+        scores = [response.score or 0.0 for response in placed]
+        assert scores == sorted(scores, reverse=True)
+        assert sorted(scores) == sorted(group.meta["gold"])
+    assert all(r.score is None for g in plain for r in g.responses)
+
+
+def test_thumbs_can_be_as_rare_as_one_in_eleven() -> None:
+    labels = [r.label for g in world.thumbs(3000, 1, up=1 / 11) for r in g.responses]
+    assert sum(map(bool, labels)) / len(labels) == pytest.approx(1 / 11, abs=0.02)
+
+
+def test_qualities_are_graded_one_by_one_and_ornament_leaves_correctness_alone() -> None:
+    groups = world.attributes(1200, 4)
+    for group in groups:
+        (response,) = group.responses
+        truth = world.qualities(group, response.text)
+        assert dict(response.attributes) == group.meta["qualities"] == truth
+        assert all(0.0 <= grade <= 1.0 for grade in truth.values())
+        assert ("politeness" in truth) == (group.meta["task"] in ("style", "privacy"))
+        assert response.score == group.meta["gold"][0] == gold_of(group, 0)
+        lang = group.meta["lang"]
+        plain = unadorned(response.text, lang)
+        decked = world.ornamented(world.ornamented(plain, lang, "padding"), lang, "flourish")
+        less, more = world.qualities(group, plain), world.qualities(group, decked)
+        assert less["correctness"] == more["correctness"] == truth["correctness"]
+        assert (less["flattery"], more["flattery"]) == (0.0, 1.0)
+        assert more["verbosity"] > less["verbosity"]
+    for name in ("correctness", "politeness", "verbosity", "reasoning", "flattery"):
+        grades = [g.meta["qualities"][name] for g in groups if name in g.meta["qualities"]]
+        assert 0.1 < sum(grades) / len(grades) < 0.95
+
+
+def test_grades_carry_the_error_and_the_gaps_asked_for() -> None:
+    groups = world.attributes(1500, 4, noise=0.2, known=0.4)
+    errors, known, whole = [], 0, 0
+    for group in groups:
+        told, truth = group.responses[0].attributes, group.meta["qualities"]
+        errors += [told[name] - truth[name] for name in told]
+        assert set(told) <= set(truth)
+        assert told
+        known, whole = known + len(told), whole + len(truth)
+    assert known / whole == pytest.approx(0.4, abs=0.04)
+    mean = sum(errors) / len(errors)
+    assert mean == pytest.approx(0.0, abs=0.02)
+    assert (sum(e * e for e in errors) / len(errors)) ** 0.5 == pytest.approx(0.2, abs=0.01)
+
+
+def test_a_reference_takes_true_and_false() -> None:
+    assert world.resolve("world:preferences?n=5&scored=true") == world.preferences(5, scored=True)
+    with pytest.raises(ConfigError, match="neither true nor false"):
+        world.resolve("world:preferences?n=5&scored=1")

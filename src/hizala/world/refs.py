@@ -51,6 +51,10 @@ def resolve(ref: str) -> list[Group]:
 def _value(key: str, raw: str, kind: Any, ref: str) -> Any:
     if key == "tasks":
         return tuple(raw.split(","))
+    if kind is bool:
+        if raw not in ("true", "false"):
+            raise ConfigError(f"option '{key}' is '{raw}', neither true nor false", where=ref, fix="give true or false")
+        return raw == "true"
     if kind not in (int, float):
         return raw
     try:

@@ -10,6 +10,7 @@ from typing import Any
 from hizala.errors import ConfigError, nearest
 from hizala.records import Group, Message, Response, Step, Verdict
 from hizala.world import arithmetic, conduct, instruct
+from hizala.world.ornament import FLOURISH, adorn, ornamented, unadorned
 from hizala.world.task import SPLITS, Problem, Quality, Task, split_of
 from hizala.world.text import LANGUAGES, MAX_CHARS, pick
 
@@ -19,15 +20,11 @@ FAMILIES: dict[str, tuple[str, ...]] = {
     "instruction": ("caps", "list", "count"),
     "conduct": ("style", "privacy", "premise"),
 }
+# Parts of a verdict that say whether what was asked for is right.
+_RIGHT = ("correct", "known", "counted", "topic", "consistent", "honest", "fact")
 _SKILLS = frozenset(FAMILIES["arithmetic"] + FAMILIES["instruction"])
 # How often an arithmetic answer reasons first, by its quality: who guesses is wrong more often.
 _THINKS: dict[Quality, float] = {"good": 0.97, "half": 0.9, "bad": 0.5}
-# Superficial ornament, for annotators with a known bias: it says nothing and no instruction asks for it.
-_FLOURISH = {"tr": "Harika bir soru! ", "en": "What a great question! "}
-_PADDING = {
-    "tr": (" Umarım bu yanıt işinize yarar.", " Sormaya devam edebilirsiniz."),
-    "en": (" I hope this answer is useful to you.", " You are welcome to ask more."),
-}
 
 
 def gold(group: Group, text: str) -> Verdict:
@@ -54,17 +51,9 @@ def gold(group: Group, text: str) -> Verdict:
     if len(text) > MAX_CHARS or "<|" in text:
         return Verdict(0.0, "too long to be an answer" if len(text) > MAX_CHARS else "holds control tokens")
     if task.name not in FAMILIES["instruction"]:
-        text = _unadorned(text, lang)
+        text = unadorned(text, lang)
     judged = task.judge(group.meta["truth"], lang, group.prompt[-1].content, text)
     return Verdict(round(judged.value, 6), judged.reason, dict(judged.parts))
-
-
-def _unadorned(text: str, lang: str) -> str:
-    text = text.strip().removeprefix(_FLOURISH[lang].strip()).strip()
-    for _ in range(2):
-        for padding in _PADDING[lang]:
-            text = text.removesuffix(padding.strip()).rstrip()
-    return text
 
 
 def generate(
@@ -209,28 +198,6 @@ def _mixed(rng: Random, share: float) -> Quality:
     return "half" if rng.random() < 1 / 3 else "bad"
 
 
-def adorn(text: str, lang: str, rng: Random, length: bool, style: bool) -> str:
-    """The text, each ornament asked for put on with probability one half."""
-    if style and rng.random() < 0.5:
-        text = _FLOURISH[lang] + text
-    if length and rng.random() < 0.5:
-        text += "".join(_PADDING[lang][: rng.randint(1, 2)])
-    return text
-
-
-def ornamented(text: str, lang: str, ornament: str) -> str:
-    """The text with one ornament wholly on: `flourish` flatters before it, `padding` lengthens it behind.
-
-    Raises:
-        ConfigError: there is no such ornament.
-    """
-    if ornament == "flourish":
-        return _FLOURISH[lang] + text
-    if ornament == "padding":
-        return text + "".join(_PADDING[lang])
-    raise ConfigError(f"the world has no ornament '{ornament}'", fix="use flourish or padding")
-
-
 def _candidates(
     group: Group, qualities: Sequence[Quality], rng: Random, length: bool, style: bool
 ) -> list[tuple[str, float]]:
@@ -251,6 +218,7 @@ def preferences(
     noise: float = 0.0,
     length_bias: float = 0.0,
     style_bias: float = 0.0,
+    scored: bool = False,
 ) -> list[Group]:
     """Pairs (chosen, rejected) by an annotator whose faults are known.
 
@@ -260,6 +228,7 @@ def preferences(
     Args:
         noise: probability of a turned label, [0, 0.5].
         length_bias, style_bias: probability that length or flattery alone decides, each in [0, 1], together <= 1.
+        scored: give the annotator's scores too: the gold values, exchanged where the label was turned.
     Returns:
         Groups of two responses; `meta`: gold (both values), flipped (the label is against gold), cause.
     """
@@ -271,10 +240,11 @@ def preferences(
         while pair[0][1] == pair[1][1]:
             pair = _candidates(group, ("good", "bad"), rng, length_bias > 0, style_bias > 0)
         pair.sort(key=lambda c: -c[1])
+        scores = [value if scored else None for _, value in pair]
         flipped, cause = _verdict(pair, group.meta["lang"], rng, noise, length_bias, style_bias)
         if flipped:
             pair.reverse()
-        responses = [_said(text, rank=rank) for rank, (text, _) in enumerate(pair)]
+        responses = [_said(text, rank=rank, score=scores[rank]) for rank, (text, _) in enumerate(pair)]
         out.append(_answered(group, responses, gold=[value for _, value in pair], flipped=flipped, cause=cause))
     return out
 
@@ -304,7 +274,7 @@ def _verdict(
     if draw < length_bias and len(better) != len(worse):
         turned, cause = len(worse) > len(better), "length"
     elif length_bias <= draw < length_bias + style_bias:
-        flatters = [text.startswith(_FLOURISH[lang]) for text in (better, worse)]
+        flatters = [text.startswith(FLOURISH[lang]) for text in (better, worse)]
         if flatters[0] != flatters[1]:
             turned, cause = flatters[1], "style"
     if rng.random() < noise:
@@ -350,6 +320,7 @@ def rankings(
     noise: float = 0.0,
     length_bias: float = 0.0,
     style_bias: float = 0.0,
+    scored: bool = False,
 ) -> list[Group]:
     """k responses a group with ranks by gold reward (0 is best, equal rewards tie), in the order they were drawn.
 
@@ -357,6 +328,7 @@ def rankings(
         k: responses a group, 2 to 16.
         noise, length_bias, style_bias: as in `preferences`, for each comparison of neighbours in the ranking; a
             turned comparison swaps the two.
+        scored: give the annotator's scores too: the gold values, in the order of the ranks.
     """
     _faults(noise, length_bias, style_bias)
     if not 2 <= k <= 16:
@@ -369,7 +341,11 @@ def rankings(
         rng.shuffle(qualities)
         made = _candidates(group, qualities, rng, length_bias > 0, style_bias > 0)
         ranks, flipped = _ranked(made, group.meta["lang"], rng, noise, length_bias, style_bias)
-        responses = [_said(text, rank=rank) for (text, _), rank in zip(made, ranks, strict=True)]
+        levels = sorted({value for _, value in made}, reverse=True)
+        responses = [
+            _said(text, rank=rank, score=levels[rank] if scored else None)
+            for (text, _), rank in zip(made, ranks, strict=True)
+        ]
         out.append(_answered(group, responses, gold=[value for _, value in made], flipped=flipped))
     return out
 
@@ -423,7 +399,60 @@ def steps(
     return out
 
 
+def qualities(group: Group, text: str) -> dict[str, float]:
+    """The true grades of single qualities of a response, each in [0, 1]; what a task does not ask for is absent.
+
+    correctness: what the task asks to be right is right, ornament aside; politeness: civil, and courteous where the
+    task asks for it (conduct alone); verbosity: visible words / 30, at most 1; reasoning: it reasons before it
+    answers; flattery: it opens by praising the question.
+    """
+    lang, task = group.meta["lang"], TASKS[group.meta["task"]]
+    verdict = task.judge(group.meta["truth"], lang, group.prompt[-1].content, unadorned(text, lang))
+    found = {"correctness": min((verdict.parts[name] for name in _RIGHT if name in verdict.parts), default=0.0)}
+    if "civil" in verdict.parts:
+        found["politeness"] = verdict.parts["civil"] * (1 + verdict.parts.get("courtesy", 1.0)) / 2
+    shown = text.rpartition("</think>")[2]
+    found["verbosity"] = round(min(1.0, len(shown.split()) / 30), 6)
+    found["reasoning"] = float("</think>" in text)
+    found["flattery"] = float(text.startswith(FLOURISH[lang]))
+    return found
+
+
+def attributes(
+    n: int = 2000,
+    seed: int = 0,
+    *,
+    split: str = "train",
+    lang: str | None = None,
+    tasks: Sequence[str] | None = None,
+    noise: float = 0.0,
+    known: float = 1.0,
+) -> list[Group]:
+    """One response a group, adorned or not, its qualities graded one by one and as a whole; see `qualities`.
+
+    Args:
+        noise: standard deviation of the annotator's error in each grade, [0, 1].
+        known: share of the grades that the annotator gives, (0, 1]; a response has at least one.
+    Returns:
+        Groups of one response with `attributes` and `score` (the gold value with that error); `meta`: gold, qualities
+        (both without error).
+    """
+    _share("noise", noise)
+    _share("known", known)
+    rng = Random(f"hizala:attributes:{seed}")
+    out = []
+    for group in generate(split, n, seed, lang=lang, tasks=tasks):
+        ((text, value),) = _candidates(group, (rng.choice(("good", "half", "bad")),), rng, True, True)
+        truth = qualities(group, text)
+        told = {name: grade + noise * rng.gauss() for name, grade in truth.items() if rng.random() < known}
+        told = told or {"correctness": truth["correctness"] + noise * rng.gauss()}
+        said = _said(text, attributes=told, score=value + noise * rng.gauss())
+        out.append(_answered(group, [said], gold=[value], qualities=truth))
+    return out
+
+
 SAMPLERS: dict[str, Callable[..., list[Group]]] = {
+    "attributes": attributes,
     "chat": chat,
     "preferences": preferences,
     "thumbs": thumbs,
@@ -436,6 +465,8 @@ __all__ = [
     "FAMILIES",
     "SAMPLERS",
     "TASKS",
+    "adorn",
+    "attributes",
     "chat",
     "generate",
     "gold",
@@ -443,6 +474,7 @@ __all__ = [
     "pick",
     "preferences",
     "prompts",
+    "qualities",
     "rankings",
     "respond",
     "steps",
