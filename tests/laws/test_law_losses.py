@@ -1,26 +1,26 @@
-"""Laws that every registered loss keeps, and those that losses on pairs keep."""
+"""Laws that every registered loss keeps."""
 
 from __future__ import annotations
 
-import math
+from dataclasses import replace
 
 import pytest
 import torch
+from conformance_entries import ENTRIES
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from loss_cases import Case, make_case, value
+from loss_cases import PER_TOKEN, ROLES, TRAINED, Case, Table, make_case, value, with_branches
 
 from hizala.core import losses as _registered  # noqa: F401  importing registers every loss
 from hizala.core.reduce import REDUCTIONS
 from hizala.registry import Loss, losses
 
 OURS = [loss for loss in losses if loss.fn.__module__.startswith("hizala.")]
-PAIRWISE = [loss for loss in OURS if loss.unit == "pair"]
 SEPARABLE = [loss for loss in OURS if loss.separable]
+COUPLED = [loss for loss in OURS if not loss.separable]
 ALL = [(loss, how) for loss in SEPARABLE for how in REDUCTIONS[loss.unit]]
 every_loss = pytest.mark.parametrize("loss", OURS, ids=lambda loss: loss.name)
-every_pairwise = pytest.mark.parametrize("loss", PAIRWISE, ids=lambda loss: loss.name)
-quick = settings(max_examples=25, deadline=None)
+quick = settings(max_examples=20, deadline=None)
 
 
 def width(loss: Loss) -> int:
@@ -36,29 +36,27 @@ def shapes(draw: st.DrawFn, responses: int, least: int = 0) -> tuple[list[list[i
     return sizes, draw(st.integers(0, 10**6)), weights
 
 
-def gradients(case: Case, loss: Loss, role: str, **options: object) -> list[list[torch.Tensor]]:
-    leaves = [[t.clone().requires_grad_(True) for t in group] for group in case.roles[role]]
-    watched = Case(case.groups, case.roles | {role: leaves})
-    value(loss, watched, **options).backward()  # type: ignore[arg-type]
-    return [[torch.zeros_like(t) if t.grad is None else t.grad for t in group] for group in leaves]
-
-
 @every_loss
 @quick
 @given(data=st.data())
 def test_terms_are_whole_finite_and_their_metrics_carry_no_gradient(loss: Loss, data: st.DataObject) -> None:
     sizes, seed, weights = data.draw(shapes(width(loss)))
     case = make_case(sizes, seed=seed, weights=weights)
-    for group in case.roles["policy"]:
-        for response in group:
-            response.requires_grad_(True)
+    for role in TRAINED:
+        case = case.with_role(role, [[t.requires_grad_(True) for t in group] for group in case.roles[role]])
     terms = case.call(loss)
     assert terms.unit == loss.unit
-    assert bool(torch.isfinite(terms.loss).all())
     assert terms.loss.ndim == 1
+    assert bool(torch.isfinite(terms.loss).all())
+    if loss.unit not in ("pair", "group", "response"):
+        assert terms.segments is not None
+        assert terms.segments.shape == terms.loss.shape
+    assert set(loss.running.values()) <= set(terms.metrics)
     for name, metric in terms.metrics.items():
         assert not metric.requires_grad, name
-        assert metric.shape == terms.loss.shape, name
+        assert metric.ndim == 1, name
+        assert metric.dtype == terms.loss.dtype, name
+        assert bool(torch.isfinite(metric).all()), name
 
 
 @pytest.mark.parametrize(("loss", "reduction"), ALL, ids=[f"{loss.name}-{how}" for loss, how in ALL])
@@ -72,7 +70,17 @@ def test_parts_of_a_batch_add_up_to_it_in_any_order(loss: Loss, reduction: str, 
     parts = [case.take(part) for part in (order[:cut], order[cut:]) if part]
     whole = value(loss, case, reduction=reduction).item()
     summed = sum(value(loss, part, reduction=reduction, batch=case).item() for part in parts)
-    assert summed == pytest.approx(whole, rel=1e-12, abs=1e-13)
+    assert summed == pytest.approx(whole, rel=1e-11, abs=1e-12)
+
+
+@pytest.mark.parametrize("loss", COUPLED, ids=lambda loss: loss.name)
+@quick
+@given(data=st.data())
+def test_a_loss_on_the_whole_batch_does_not_see_its_order(loss: Loss, data: st.DataObject) -> None:
+    sizes, seed, weights = data.draw(shapes(width(loss), least=1))  # empty responses tie, and ties have no order
+    case = make_case(sizes, seed=seed, weights=weights)
+    order = data.draw(st.permutations(range(len(sizes))))
+    assert value(loss, case.take(order)).item() == pytest.approx(value(loss, case).item(), rel=1e-11, abs=1e-12)
 
 
 @pytest.mark.parametrize(("loss", "reduction"), ALL, ids=[f"{loss.name}-{how}" for loss, how in ALL])
@@ -83,104 +91,127 @@ def test_weight_two_counts_like_the_group_twice(loss: Loss, reduction: str, data
     doubled = make_case(sizes, seed=seed, weights=[2.0] + [1.0] * (len(sizes) - 1))
     twice = make_case(sizes, seed=seed).take([0, *range(len(sizes))])
     assert value(loss, doubled, reduction=reduction).item() == pytest.approx(
-        value(loss, twice, reduction=reduction).item(), rel=1e-12, abs=1e-13
+        value(loss, twice, reduction=reduction).item(), rel=1e-11, abs=1e-12
     )
 
 
-@pytest.mark.parametrize("loss", [loss for loss in OURS if loss.unit != "pair"], ids=lambda loss: loss.name)
-def test_batch_without_counted_tokens_is_zero_and_adds_nothing(loss: Loss) -> None:
-    empty = make_case([[0] * width(loss)] * 2)
-    full = make_case([[2] * width(loss), [3] * width(loss)])
-    assert value(loss, empty).item() == 0.0
-    assert value(loss, empty, batch=full).item() == 0.0
+def emptied(loss: Loss, case: Case) -> Case:
+    """No counted tokens, no marked steps, no grades."""
+    return (
+        with_branches(case, attributes=[[{}] * len(g.responses) for g in case.groups]) if loss.unit == "grade" else case
+    )
 
 
 @every_loss
-def test_gradient_check(loss: Loss) -> None:
-    case = make_case([[2, 3, 1][: width(loss)], [0, 2, 4][: width(loss)]], seed=4, weights=[1.0, 2.0])
-    flat = [t for group in case.roles["policy"] for t in group]
-
-    def of(*tokens: torch.Tensor) -> torch.Tensor:
-        it = iter(tokens)
-        return value(
-            loss, Case(case.groups, case.roles | {"policy": [[next(it) for _ in g] for g in case.roles["policy"]]})
-        )
-
-    assert torch.autograd.gradcheck(of, [t.requires_grad_(True) for t in flat], eps=1e-6, atol=1e-8, rtol=1e-6)
+def test_a_batch_without_anything_that_counts_is_finite_and_without_gradient(loss: Loss) -> None:
+    """Losses on tokens, steps and grades are 0 there; those on responses see responses of log-prob 0."""
+    empty = emptied(loss, make_case([[0] * width(loss)] * 2, seed=1))
+    full = make_case([[2] * width(loss), [3] * width(loss)], seed=1)
+    got = value(loss, empty)
+    assert bool(torch.isfinite(got))
+    if loss.unit not in ("pair", "group", "response"):
+        assert got.item() == 0.0
+        assert value(loss, empty, batch=full).item() == 0.0
 
 
 @every_loss
-def test_gradient_reaches_the_policy_alone(loss: Loss) -> None:
-    case = make_case([[2, 3, 1][: width(loss)]] * 3)
-    assert any(g.abs().sum() > 0 for group in gradients(case, loss, "policy") for g in group)
-    for role in set(loss.measures) - {"policy"}:
-        leaves = [[t.requires_grad_(True) for t in group] for group in case.roles[role]]
-        watched = [[t.clone().requires_grad_(True) for t in group] for group in case.roles["policy"]]
-        value(loss, Case(case.groups, case.roles | {"policy": watched, role: leaves})).backward()
-        assert all(t.grad is None or not t.grad.any() for group in leaves for t in group), role
+def test_an_empty_response_beside_full_ones_leaves_their_gradient_finite(loss: Loss) -> None:
+    sizes = [[0, 3, 2][: width(loss)], [4, 0, 1][: width(loss)], [2, 2, 2][: width(loss)]]
+    case = make_case(sizes, seed=2)
+    for role in set(TRAINED) & set(loss.measures):
+        assert all(bool(torch.isfinite(g).all()) for group in gradients(case, loss, role) for g in group)
 
 
-@every_pairwise
+def gradients(case: Case, loss: Loss, role: str) -> Table:
+    leaves = [[t.detach().clone().requires_grad_(True) for t in group] for group in case.roles[role]]
+    value(loss, case.with_role(role, leaves), **ENTRIES[loss.name].settings[-1]).backward()
+    return [[torch.zeros_like(t) if t.grad is None else t.grad for t in group] for group in leaves]
+
+
+@every_loss
+@pytest.mark.parametrize("which", [0, -1])
+def test_gradient_check(loss: Loss, which: int) -> None:
+    """Through every value that is trained; what is held fixed by definition is held fixed here too."""
+    case = make_case([[2, 3, 1][: width(loss)], [1, 2, 4][: width(loss)]], seed=4, weights=[1.0, 2.0])
+    case = with_branches(case, label=[[True, False, True][: width(loss)], [False, True, False][: width(loss)]])
+    params = ENTRIES[loss.name].settings[which]
+    roles = [role for role in TRAINED if role in loss.measures]
+    flat = [t.clone().requires_grad_(True) for role in roles for group in case.roles[role] for t in group]
+
+    def of(*values: torch.Tensor) -> torch.Tensor:
+        it = iter(values)
+        tried = case
+        for role in roles:
+            table = [[next(it) for _ in group] for group in case.roles[role]]
+            if loss.name == "tdpo2" and role == "divergence":  # the chosen side stops the gradient
+                table = [[old[0], new[1]] for old, new in zip(case.roles[role], table, strict=True)]
+            tried = tried.with_role(role, table)
+        if loss.name == "wpo":  # the weight is no function of the policy: move what it divides by along
+            tried = tried.with_role("collision", [
+                [c + (new - old).detach() for c, new, old in zip(*tables, strict=True)]
+                for tables in zip(case.roles["collision"], tried.roles["policy"], case.roles["policy"], strict=True)
+            ])  # fmt: skip
+        return value(loss, tried, **params)
+
+    assert torch.autograd.gradcheck(of, flat, eps=1e-6, atol=1e-7, rtol=1e-6)
+
+
+@every_loss
+def test_gradient_reaches_what_is_trained_and_nothing_else(loss: Loss) -> None:
+    """Reference, weights, statistics, margins and grades stay data: a loss must not train through them."""
+    case = make_case([[2, 3, 1][: width(loss)]] * 3, seed=3)
+    case = with_branches(case, label=[[True, False, True][: width(loss)]] * 3)
+    trained = set(TRAINED) & set(loss.measures)
+    leaves: dict[str, Table] = {
+        role: [[t.clone().requires_grad_(True) for t in group] for group in case.roles[role]] for role in ROLES
+    }
+    arguments = []
+    data: dict[str, torch.Tensor] = {}
+    watched = replace(case, roles=case.roles | leaves)
+    for name in loss.measures:
+        argument = watched.argument(name, loss)
+        if isinstance(argument, torch.Tensor) and argument.is_floating_point() and name not in ROLES:
+            data[name] = argument = argument.clone().requires_grad_(True)
+        arguments.append(argument)
+    loss.fn(*arguments, **ENTRIES[loss.name].settings[-1]).loss.sum().backward()
+    for role in set(loss.measures) & set(ROLES):
+        reached = any(t.grad is not None and bool(t.grad.any()) for group in leaves[role] for t in group)
+        assert reached == (role in trained), role
+    for name, argument in data.items():
+        assert argument.grad is None or not argument.grad.nan_to_num().any(), name
+
+
+@every_loss
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32], ids=["float64", "float32"])
+@pytest.mark.parametrize("side", [0, 1])
+def test_far_out_the_loss_and_its_gradient_stay_finite(loss: Loss, dtype: torch.dtype, side: int) -> None:
+    """One response ten thousand nats away from the rest: no overflow, no NaN, in either precision."""
+    case = make_case([[2, 3, 1][: width(loss)]] * 3, seed=5)
+    roles = {role: [[t.to(dtype) for t in group] for group in table] for role, table in case.roles.items()}
+    far = -1e4
+    for role in set(TRAINED) & set(loss.measures) - {"divergence"}:
+        roles[role] = [[t + far if r == side else t for r, t in enumerate(group)] for group in roles[role]]
+    tried = replace(case, roles=roles)
+    terms = tried.call(loss)
+    assert terms.loss.dtype == dtype
+    assert bool(torch.isfinite(terms.loss).all())
+    for role in set(TRAINED) & set(loss.measures):
+        assert all(bool(torch.isfinite(g).all()) for group in gradients(tried, loss, role) for g in group), role
+
+
+@every_loss
 @quick
-@given(data=st.data(), shift=st.floats(-50, 50))
-def test_pairwise_loss_sees_only_differences_within_a_pair(loss: Loss, data: st.DataObject, shift: float) -> None:
-    sizes, seed, weights = data.draw(shapes(2, least=1))
+@given(data=st.data())
+def test_a_token_that_no_mask_counts_does_not_exist(loss: Loss, data: st.DataObject) -> None:
+    """Only counted tokens have a value, so a longer tail of uncounted ones leaves the reduced loss to the bit."""
+    sizes, seed, weights = data.draw(shapes(width(loss)))
     case = make_case(sizes, seed=seed, weights=weights)
-    for role in loss.measures:
-        moved = [[torch.cat((t[:1] + shift, t[1:])) for t in group] for group in case.roles[role]]
-        shifted = Case(case.groups, case.roles | {role: moved})
-        assert value(loss, shifted).item() == pytest.approx(value(loss, case).item(), rel=1e-9, abs=1e-11)
+    ids = [[[*b.ids, 5, 5] for b in g.responses] for g in case.groups]
+    mask = [[[*b.mask, False, False] for b in g.responses] for g in case.groups]
+    assert value(loss, with_branches(case, ids=ids, mask=mask)).item() == value(loss, case).item()
 
 
-@every_pairwise
-@quick
-@given(data=st.data())
-def test_chosen_is_pushed_up_and_rejected_down(loss: Loss, data: st.DataObject) -> None:
-    sizes, seed, _ = data.draw(shapes(2, least=1))
-    for chosen, rejected in gradients(make_case(sizes, seed=seed), loss, "policy"):
-        assert bool((chosen < 0).all())
-        assert bool((rejected > 0).all())
-
-
-@quick
-@given(data=st.data())
-def test_dpo_with_a_small_beta_is_log_two_with_slope_half_beta(data: st.DataObject) -> None:
-    sizes, seed, _ = data.draw(shapes(2, least=1))
-    case, dpo, beta = make_case(sizes, seed=seed), losses.get("dpo"), 1e-9
-    assert value(dpo, case, beta=beta).item() == pytest.approx(math.log(2), abs=1e-7)
-    for chosen, rejected in gradients(case, dpo, "policy", beta=beta):
-        assert chosen.tolist() == pytest.approx([-beta / 2 / len(sizes)] * len(chosen), rel=1e-6)
-        assert rejected.tolist() == pytest.approx([beta / 2 / len(sizes)] * len(rejected), rel=1e-6)
-
-
-@quick
-@given(data=st.data(), smoothing=st.floats(0, 0.49), beta=st.floats(0.01, 3))
-def test_smoothing_mixes_the_loss_with_that_of_flipped_labels(
-    data: st.DataObject, smoothing: float, beta: float
-) -> None:
-    sizes, seed, _ = data.draw(shapes(2))
-    case, dpo = make_case(sizes, seed=seed), losses.get("dpo")
-    swapped = {role: [[b, a] for a, b in tables] for role, tables in case.roles.items()}
-    plain = value(dpo, case, beta=beta).item()
-    flipped = value(dpo, Case(case.groups, swapped), beta=beta).item()
-    mixed = value(dpo, case, beta=beta, label_smoothing=smoothing).item()
-    assert mixed == pytest.approx((1 - smoothing) * plain + smoothing * flipped, rel=1e-12)
-    assert value(dpo, case, beta=beta, label_smoothing=0.0).item() == plain
-
-
-@quick
-@given(data=st.data(), smoothing=st.floats(0.01, 0.49))
-def test_smoothed_loss_has_its_minimum_at_the_margin_of_its_noise(data: st.DataObject, smoothing: float) -> None:
-    """At h = log((1 - eps) / eps) the gradient of cDPO vanishes: the policy is not pushed further."""
-    goal = math.log((1 - smoothing) / smoothing)
-    case = make_case([[1, 1]])
-    zero = torch.zeros(1, dtype=torch.float64)
-    case.roles["reference"][0] = [zero, zero.clone()]
-    case.roles["policy"][0] = [zero + goal, zero.clone()]
-    chosen, rejected = gradients(case, losses.get("dpo"), "policy", beta=1.0, label_smoothing=smoothing)[0]
-    assert chosen.item() == pytest.approx(0, abs=1e-12)
-    assert rejected.item() == pytest.approx(0, abs=1e-12)
-
-
-def test_all_separable_losses_are_covered() -> None:
-    assert {loss.name for loss in SEPARABLE} >= {"nll", "chosen_nll", "dpo"}
+def test_every_loss_of_the_package_is_covered() -> None:
+    assert {loss.name for loss in OURS} == set(ENTRIES)
+    assert all(set(loss.measures) & set(TRAINED) for loss in OURS)
+    assert set(PER_TOKEN) <= set(ROLES)

@@ -181,7 +181,8 @@ def discopop(
     x = beta * [(log pi - log ref)(chosen) - (log pi - log ref)(rejected)],  m = sigmoid(x / tau)
     loss = (1 - m) * log(1 + exp(-x)) + m * exp(-x)
 
-    Not convex: between x = 0 and about tau the loss rises where the blend passes from one to the other.
+    Not convex: around x = 0 the blend passes to the higher loss, and for tau below 0.1 the loss rises there, so that
+    training starts by narrowing margins until the data tell pairs apart.
 
     Args:
         policy, reference: log-probs of the P pairs; `.total` is used: nats summed over response tokens.
@@ -275,5 +276,5 @@ def odpo(
     h = beta * ratios.gap
     asked = margins if scale == "identity" else margins.clamp(min=0).log()
     # 0 * log 0 must be 0: without a weight there is no offset.
-    offset = alpha * asked.detach() if alpha else torch.zeros_like(h)
+    offset = alpha * asked.detach().to(h.dtype) if alpha else torch.zeros_like(h)
     return Terms(logistic(h - offset), "pair", with_reference(h, ratios))

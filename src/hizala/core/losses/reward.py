@@ -63,7 +63,7 @@ def bradley_terry_margin(
         Terms: as `bradley_terry`; the metric `margin` is the difference of scores itself, without m.
     Source: Touvron et al. 2023, arXiv:2307.09288, eq. 2 (m by category of preference, their table 27).
     """
-    m = (margin_scale * margins).to(scores.dtype)
+    m = (margin_scale * margins.detach()).to(scores.dtype)
     if scores.ndim == 3:
         m = m[:, None]
     return _paired(scores, scores[:, 0] - scores[:, 1], label_smoothing, m)
@@ -132,7 +132,7 @@ def attribute_mse(scores: Tensor, attributes: Tensor, *, names: tuple[str, ...] 
             fix="start from a model without a score head, or name the attributes it was made for",
         )
     known = ~attributes.isnan()
-    error = scores[known] - attributes[known].to(scores.dtype)
+    error = scores[known] - attributes[known].detach().to(scores.dtype)
     return Terms(error.square(), "grade", {"error": error.detach().abs()}, known.nonzero()[:, 0])
 
 
@@ -150,7 +150,7 @@ def grade_mse(scores: Tensor, grades: Tensor) -> Terms:
             mean over members.
     Source: Cobbe et al. 2021, arXiv:2110.14168, sec. 4.2 and app. E.
     """
-    target = grades.to(scores.dtype)
+    target = grades.detach().to(scores.dtype)
     error = scores - (target[:, None] if scores.ndim == 2 else target)
     return Terms(_over_members(error.square()), "response", {"error": (_over_members(scores.detach()) - target).abs()})
 
