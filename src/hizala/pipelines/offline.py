@@ -102,13 +102,8 @@ class _Mismatched:
 
 def _live_reference(context: StageContext, settings: TrainSettings, objective: Objective) -> Policy | None:
     """A second policy in memory, where stored log-probs cannot serve: it moves, or its whole distribution counts."""
-    kind = getattr(settings, "reference", "frozen")
-    whole = "divergence" in objective.measures
-    if kind == "none" and (whole or "mismatch" in objective.measures):
-        raise ConfigError(f"'{objective.name}' needs a reference", fix="set reference: frozen")
-    if kind == "synced" and settings.lora is not None:
-        raise ConfigError("a synced reference cannot follow adapters", fix="train without lora, or reference: frozen")
-    if kind != "synced" and (not whole or settings.lora is not None):
+    stands = getattr(settings, "reference", "frozen") != "synced"
+    if stands and ("divergence" not in objective.measures or settings.lora is not None):
         return None
     with working("reference loaded"):
         return load(context.model.path, dtype=settings.dtype, device=context.device)
@@ -124,13 +119,24 @@ def _reference_column(
 
 
 def make_objective(row: Algorithm, settings: TrainSettings) -> Objective:
-    """The row's losses with the stage's parameters and weights."""
+    """The row's losses with the stage's parameters and weights.
+
+    Raises:
+        ConfigError: what `Objective.of` refuses, or a reference that its losses cannot do with.
+    """
     if isinstance(settings, MixtureSettings):
-        return Objective.mixture(row.name, settings.losses, reduction=settings.reduction)
-    values = settings.model_dump()
-    params = {key: values[key] for name in row.losses for key in schema_of(losses.get(name).fn).model_fields}
-    weights = {name: values.get(loss_weight_field(name), default) for name, default in row.losses.items()}
-    return Objective.of(row, params, weights=weights, reduction=settings.reduction)
+        objective = Objective.mixture(row.name, settings.losses, reduction=settings.reduction)
+    else:
+        values = settings.model_dump()
+        params = {key: values[key] for name in row.losses for key in schema_of(losses.get(name).fn).model_fields}
+        weights = {name: values.get(loss_weight_field(name), default) for name, default in row.losses.items()}
+        objective = Objective.of(row, params, weights=weights, reduction=settings.reduction)
+    kind = getattr(settings, "reference", "frozen")
+    if kind == "none" and {"divergence", "mismatch"} & set(objective.measures):
+        raise ConfigError(f"'{objective.name}' needs a reference", fix="set reference: frozen")
+    if kind == "synced" and settings.lora is not None:
+        raise ConfigError("a synced reference cannot follow adapters", fix="train without lora, or reference: frozen")
+    return objective
 
 
 def engine_settings(settings: TrainSettings, total: int, identity: str) -> Settings:
