@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from typing import Any
+
 import pytest
 
-from hizala.pipelines.material import Batches, prompt_key, split, with_unique_ids
-from hizala.records import Group, Message, Response
+from hizala import world
+from hizala.engines.data import GroupSource
+from hizala.errors import DataError
+from hizala.pipelines.material import Batches, Material, load_template, prepare, prompt_key, split, with_unique_ids
+from hizala.records import Group, Message, Response, Step
 
 
 def groups(prompts: list[str]) -> list[Group]:
@@ -95,3 +101,68 @@ def test_steps_of_an_epoch_are_rounded_and_never_none() -> None:
 def test_repeated_ids_are_made_unique() -> None:
     data = [*groups(["a", "b"]), *groups(["c"])]
     assert [g.id for g in with_unique_ids(data)] == ["0", "1", "0#2"]
+
+
+def answered(name: str, prompt: str, *responses: Response) -> Group:
+    return Group((Message("user", prompt),), responses, id=name)
+
+
+def said(text: str, **known: Any) -> Response:
+    return Response((Message("assistant", text),), **known)
+
+
+def made(data: list[Group], shape: str, **settings: Any) -> Material:
+    given: dict[str, Any] = {"holdout": 0.0, "max_holdout": 10, "max_length": 256, "seed": 0, **settings}
+    template = load_template(world.model_dir(), "chat")
+    return prepare(GroupSource.from_groups(data, name="file.jsonl", shape=shape), template, **given)
+
+
+THUMBS = [answered(str(i), f"q{i}", said("a", label=i % 3 == 0)) for i in range(9)]
+
+
+def test_the_digest_follows_every_label() -> None:
+    first = answered("a", "q", said("x", score=1.0, attributes={"verbosity": 0.5}))
+    second = answered("b", "r", said("y", score=0.0))
+    graded = [first, second]
+    (one,) = first.responses
+    changed = [
+        [replace(first, responses=(replace(one, score=0.5),)), second],
+        [replace(first, responses=(replace(one, attributes={"verbosity": 1.0}),)), second],
+        [replace(first, responses=(replace(one, label=True),)), second],
+        [replace(first, responses=(replace(one, rank=1),)), second],
+    ]
+    digests = {made(data, "scored").digest for data in (graded, *changed)}
+    assert len(digests) == 5
+    assert made(graded, "scored").digest in digests
+
+
+def test_thumbs_of_one_kind_are_one_clear_error() -> None:
+    assert len(made(THUMBS, "thumb").train) == 9
+    with pytest.raises(DataError, match=r"file\.jsonl: all thumbs point one way: 0 up, 6 down"):
+        made([group for group in THUMBS if not group.responses[0].label], "thumb")
+
+
+def test_what_teaches_nothing_is_left_out_and_counted() -> None:
+    data = [*THUMBS, answered("torn", "q0", said("a", label=False))]
+    material = made(data, "thumb")
+    assert (len(material.train), [(f.kind, f.count) for f in material.findings]) == (8, [("contradicting", 2)])
+    tied = answered("tied", "q", said("a", rank=0), said("b", rank=0))
+    with pytest.raises(
+        DataError, match=r"no group of 2 is left to train on: .* all tied \(tied"
+    ):
+        made([tied, replace(tied, id="tied-2")], "ranking")
+
+
+def test_marks_behind_the_length_limit_are_counted_and_groups_without_one_left_out() -> None:
+    data = [
+        answered("short", "q", said("1\n2", steps=(Step("1", True), Step("2", False)))),
+        answered("long", "r", said("a " * 99 + "b", steps=(Step("a " * 99 + "b", True),))),
+    ]
+    material = made(data, "steps", max_length=40)
+    assert [group.id for group in material.train] == ["short"]
+    counts = {finding.kind: finding.count for finding in material.findings}
+    assert counts == {"truncated": 1, "steps-truncated": 1, "unmarked": 1}
+
+
+def test_nothing_held_out_is_said() -> None:
+    assert [f.kind for f in made(THUMBS[:4], "thumb", holdout=0.01).findings] == ["no-holdout"]

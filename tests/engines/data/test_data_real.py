@@ -8,9 +8,12 @@ from pathlib import Path
 
 import pytest
 
+from hizala import world
 from hizala.engines.data import read
 from hizala.engines.data.check import check
 from hizala.engines.data.language import guess
+from hizala.engines.data.templates import ChatTemplate
+from hizala.engines.data.usable import usable
 
 
 def test_hh_pairs_are_read_and_the_odd_rows_reported(shared_data: Path) -> None:
@@ -75,3 +78,31 @@ def test_turkish_is_recognised(shared_data: Path) -> None:
     assert share > 0.95
     problems = list(read(shared_data / "gsm8k" / "test_0_299.jsonl.gz"))
     assert sum(guess(group.prompt[-1].content) == "en" for group in problems) / len(problems) > 0.98
+
+
+def test_every_real_step_mark_is_found_in_the_tokens(shared_data: Path) -> None:
+    chat = ChatTemplate.load(world.model_dir())
+    out = chat.encode_all(read(shared_data / "prm_bigbench_mistake" / "traces.jsonl.gz", shape="steps", limit=150))
+    assert (out.counts["encoded"], out.counts["steps-truncated"]) == (150, 0)
+    for index, tokens in zip(out.sources, out.tokens, strict=True):
+        (branch,) = tokens.responses
+        places = [place for place, _ in branch.marks]
+        assert places == sorted(set(places))
+        assert places[-1] < len(branch.ids) - 1, "the end token closes the last step's line"
+        assert [correct for _, correct in branch.marks].count(False) <= 1
+        assert index < 150
+
+
+@pytest.mark.parametrize("name", ["kwise_alpaca", "kwise_tulu_bon"])
+def test_real_rankings_become_pairs_with_the_published_difference_as_margin(shared_data: Path, name: str) -> None:
+    chat = ChatTemplate.load(world.model_dir())
+    path = shared_data / name / "kwise_200x5.jsonl.gz"
+    source = read(path, shape="pair", convert="ranking_to_pair_best_worst")
+    groups = list(source)
+    kept, findings = usable(groups, "pair")
+    assert (len(groups) + source.counts.get("dropped:tied", 0), findings) == (200, [])
+    for group in kept[:20]:
+        chosen, rejected = (response.score or 0.0 for response in group.responses)
+        assert chat.encode_group(group).margin == chosen - rejected > 0
+    every = list(read(path, shape="pair", convert="ranking_to_pair_all"))
+    assert len(kept) < len(every) <= 2000

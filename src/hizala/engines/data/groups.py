@@ -71,7 +71,7 @@ class GroupSource:
             DataError: the groups are of another kind than `shape`; while iterating: one of them is.
         """
         kept = tuple(groups)
-        native = shape_of(kept[0]) if kept and shape is not None else ""
+        native = shape_of(kept[0], shape) if kept and shape is not None else ""
         serve, conversion = _server(native, shape or native, side, convert, threshold, name) if native else (None, None)
 
         def served(source: GroupSource) -> Iterator[tuple[int, list[Group] | RowError]]:
@@ -88,7 +88,8 @@ class GroupSource:
             yield from source._given(served(source), conversion, limit)
 
         options = {"convert": convert, "threshold": threshold, "side": side, "limit": limit}
-        return cls(make, lambda: digest_groups(kept), name=name, format="groups", shape=shape or "", options=options)
+        held = shape or (shape_of(kept[0]) if kept else "")
+        return cls(make, lambda: digest_groups(kept), name=name, format="groups", shape=held, options=options)
 
     @classmethod
     def joined(cls, sources: Sequence[GroupSource], *, limit: int | None = None) -> GroupSource:
@@ -311,9 +312,11 @@ def misfit(group: Group, shape: str) -> str:
     return ""
 
 
-def shape_of(group: Group) -> str:
-    """The kind of data a group is, by what is known of its responses."""
+def shape_of(group: Group, wanted: str | None = None) -> str:
+    """The kind of data a group is, by what is known of its responses; the kind wanted, where it is known of all."""
     responses = group.responses
+    if wanted in ("thumb", "scored", "steps") and not misfit(group, wanted):
+        return wanted
     if not responses:
         return "prompt"
     if len(responses) == 2 and [r.rank for r in responses] == [0, 1]:
