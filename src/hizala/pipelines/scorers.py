@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from hizala.core.combine import aggregate
 from hizala.engines.policy import Policy, load
 from hizala.engines.reward import Classifier, Ensemble, Implicit, Process, Scorer, stepped
 from hizala.errors import ConfigError, DataError, TemplateError
@@ -31,7 +32,13 @@ class TextScorer:
         self.scorer, self.tokenizer, self.max_length = scorer, tokenizer, max_length
 
     def score(self, groups: Sequence[Group]) -> list[Array]:
-        """One (R,) array a group, its responses in order; NaN: not scored (or the prompt leaves it no room)."""
+        """One (R,) array a group, its responses in order; NaN: not scored.
+
+        Not scored are responses whose prompt leaves no room, and by a model of steps those with steps that were cut off.
+        """
+        if isinstance(self.scorer, Process):
+            how = self.scorer.aggregation
+            return [np.array([aggregate(row, how) for row in rows]) for rows in self.steps(groups)]
         encoded = [self._encoded(group) for group in groups]
         found = iter(self.scorer.score([tokens for tokens in encoded if tokens is not None]))
         return [
