@@ -93,7 +93,8 @@ def stage_key(
     """Digest of all that a stage's result depends on: settings, data, models before it, seed and code."""
     config = stage.config.model_dump(mode="json")
     refs = config.get("data") or []
-    data = [source_digest(ref) for ref in ([refs] if isinstance(refs, str) else refs)]
+    named = [*([refs] if isinstance(refs, str) else refs), *(config.get("rewards") or {}).values()]
+    data = [source_digest(ref) for ref in named]
     before = [(model.name, model.digest, model.parent, model.beta) for model in models.values()]
     # Only an offline stage is known to rest on the last policy alone.
     if isinstance(stage.config, TrainSettings):

@@ -11,12 +11,15 @@ from hizala.algorithms import algorithms
 from hizala.engines.data.usable import usable
 from hizala.engines.policy import load
 from hizala.engines.rollout.local import Decodable, LocalSampler
-from hizala.pipelines.context import ModelRef, StageContext
+from hizala.errors import ConfigError, nearest
+from hizala.pipelines.context import ModelRef, StageContext, resolve_model
 from hizala.pipelines.evals import EvalContext, Evaluated, SuiteResult, suites
+from hizala.pipelines.evals.reward_scorers import Opening, ensemble, implicit, rewarded
+from hizala.pipelines.evals.suite import Rewarded
 from hizala.pipelines.material import load_template, open_source, source_of, split, with_unique_ids
 from hizala.pipelines.progress import Bar, say
-from hizala.pipelines.rundir import write_json, write_lines
-from hizala.pipelines.settings import EvaluateSettings, TrainSettings
+from hizala.pipelines.rundir import model_digest, write_json, write_lines
+from hizala.pipelines.settings import EvaluateSettings, TrainSettings, row_of
 from hizala.protocols import Policy, Sampler
 from hizala.records import Group
 
@@ -64,6 +67,8 @@ def _suite_context(
         max_tokens=settings.max_tokens,
         sampling={"temperature": settings.temperature, "end_ids": list(template.end_ids())},
         pairs=pairs,
+        groups=_groups(context, settings),
+        rewards=_rewards(context, settings) if any(suites.get(name).needs_rewards for name in settings.suites) else (),
         max_length=settings.max_length,
         beta=settings.beta,
         token_budget=settings.token_budget,
@@ -77,6 +82,38 @@ def _evaluated(context: StageContext, model: ModelRef) -> Evaluated:
     return Evaluated(model.name, model.digest, opened, model.parent, model.beta)
 
 
+def _rewards(context: StageContext, settings: EvaluateSettings) -> list[Rewarded]:
+    """The reward models of the run and those the stage names, in every way their numbers become one score.
+
+    Raises:
+        ConfigError: a name is given twice or unknown, or a directory holds no reward model.
+    """
+    how = Opening(
+        context.device, settings.template, settings.max_length, settings.token_budget, settings.reward_weights
+    )
+    made = dict(context.rewards)
+    for name, reference in settings.rewards.items():
+        if name in made or name in context.models:
+            raise ConfigError(f"two models are called '{name}'", where="rewards", fix="give it another name")
+        path = resolve_model(reference)
+        made[name] = ModelRef(name, path, model_digest(path), kind="reward")
+    found = [one for ref in made.values() for one in rewarded(ref, how)]
+    for name, members in settings.ensembles.items():
+        for member in members:
+            if member not in made:
+                raise ConfigError(
+                    f"ensemble '{name}': no reward model '{member}'{nearest(member, made)}",
+                    where="ensembles",
+                    fix=f"known: {', '.join(made) or 'none'}",
+                )
+        found += ensemble(name, [made[member] for member in members], how)
+    if settings.implicit:
+        for model in context.models.values():
+            if model.parent in context.models and model.beta is not None:
+                found.append(implicit(model, context.models[model.parent], model.beta, how))
+    return found
+
+
 def _progress(label: str, total: int) -> Callable[[int, int], None]:
     """A bar that starts with the first report and ends with the last."""
     bar = Bar(label, total)
@@ -88,6 +125,25 @@ def _progress(label: str, total: int) -> Callable[[int, int], None]:
             bar.__exit__(None, None, None)
 
     return report
+
+
+def _groups(context: StageContext, settings: EvaluateSettings) -> Callable[[], Iterable[Group]] | None:
+    """The data whatever its kind; nothing is read yet."""
+    if settings.data is not None:
+        named = settings.data
+        return lambda: with_unique_ids(open_source(named, shape=None, format=settings.format, limit=settings.limit))
+    if settings.held_out_of is None:
+        return None
+    stage = next(stage for stage in context.recipe.stages if stage.name == settings.held_out_of)
+    config = stage.config
+    assert isinstance(config, TrainSettings)
+    shape = row_of(stage.kind, config).data
+
+    def held_out() -> list[Group]:
+        groups, _ = usable(with_unique_ids(source_of(config, shape)), shape)
+        return split(groups, config.holdout, config.max_holdout, context.recipe.seed)[1][: settings.limit]
+
+    return held_out
 
 
 def _pairs(context: StageContext, settings: EvaluateSettings) -> Callable[[], Iterable[Group]] | None:

@@ -82,14 +82,14 @@ def source_of(settings: DataSettings, shape: str) -> data.GroupSource:
 def open_source(
     refs: str | Sequence[str],
     *,
-    shape: str,
+    shape: str | None,
     format: str = "auto",
     side: str | None = None,
     convert: str | None = None,
     threshold: float | None = None,
     limit: int | None = None,
 ) -> data.GroupSource:
-    """The groups that a data setting names; several references are joined in order.
+    """The groups that a data setting names; several references are joined in order. No shape: whatever they hold.
 
     Raises:
         DataError: a reference cannot be read, or does not hold what `shape` needs.

@@ -29,13 +29,15 @@ def preflight(recipe: Recipe, base: Path) -> None:
         track.check(recipe.trackers)
     check_directory(base)
     trained: dict[str, TrainSettings] = {}
+    made = False
     for stage in recipe.stages:
         with _at(f"stages.{stage.name}"):
             if isinstance(stage.config, TrainSettings):
                 _check_training(stage, stage.config, base)
                 trained[stage.name] = stage.config
+                made = made or row_of(stage.kind, stage.config).produces == "reward"
             elif isinstance(stage.config, EvaluateSettings):
-                _check_evaluation(stage.config, trained, base)
+                _check_evaluation(stage.config, trained, made, base)
 
 
 def _check_training(stage: Stage, settings: TrainSettings, base: Path) -> None:
@@ -45,21 +47,32 @@ def _check_training(stage: Stage, settings: TrainSettings, base: Path) -> None:
     source_of(settings, row.data)
 
 
-def _check_evaluation(settings: EvaluateSettings, trained: Mapping[str, TrainSettings], base: Path) -> None:
+def _check_evaluation(settings: EvaluateSettings, trained: Mapping[str, TrainSettings], made: bool, base: Path) -> None:
+    """`made`: a stage before this one trains a reward model."""
     load_template(base, settings.template)
-    for name in settings.suites:
-        if suites.get(name).needs_pairs and settings.data is None and settings.held_out_of is None:
-            raise ConfigError(f"suite '{name}' needs preference pairs", fix="give data, or held_out_of: a stage")
-    if (settings.data or settings.held_out_of) and not any(suites.get(name).needs_pairs for name in settings.suites):
+    specs = [suites.get(name) for name in settings.suites]
+    for spec in specs:
+        if spec.needs_data and settings.data is None and settings.held_out_of is None:
+            what = "preference pairs" if spec.needs_pairs else "graded responses"
+            raise ConfigError(f"suite '{spec.name}' needs {what}", fix="give data, or held_out_of: a stage")
+    if (settings.data or settings.held_out_of) and not any(spec.needs_data for spec in specs):
         given = "data" if settings.data else "held_out_of"
-        raise ConfigError(f"`{given}` has no effect: no suite here takes pairs", fix="add the suite 'preferences'")
+        raise ConfigError(f"`{given}` has no effect: no suite here takes data", fix="add the suite 'preferences'")
+    if not any(spec.needs_rewards for spec in specs):
+        for given in ("rewards", "ensembles", "reward_weights", "implicit"):
+            if getattr(settings, given):
+                raise ConfigError(f"`{given}` has no effect: no suite here is about reward models", fix="take it out")
+    elif not (settings.rewards or settings.implicit or made):
+        raise ConfigError(
+            "there is no reward model to measure", fix="train one in a stage before this one, or name it under rewards"
+        )
     if settings.held_out_of is not None and settings.held_out_of not in trained:
         name = settings.held_out_of
         raise ConfigError(
             f"held_out_of: there is no training stage '{name}' before this one{nearest(name, trained)}",
             fix=f"stages before it: {', '.join(trained) or 'none'}",
         )
-    if settings.data is not None:
+    if settings.data is not None and any(spec.needs_pairs for spec in specs):
         open_source(settings.data, shape="pair", format=settings.format, limit=settings.limit)
 
 

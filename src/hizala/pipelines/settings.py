@@ -181,15 +181,31 @@ class EvaluateSettings(Strict):
 
     suites: Annotated[tuple[str, ...], Field(min_length=1, description="which suites to run, by name")] = ("world",)
     data: Annotated[
-        str | None, Field(description="preference pairs for the suite 'preferences': a file or a reference")
+        str | list[str] | None,
+        Field(
+            description="what the suites about given responses take: pairs, for 'reward' also rankings and marked "
+            "steps; a file or a reference, a list is joined"
+        ),
     ] = None
     held_out_of: Annotated[
         str | None,
-        Field(description="use for the suite 'preferences' the pairs that this training stage held out"),
+        Field(description="take for these suites what this training stage held out"),
     ] = None
     format: Annotated[str, Field(description="format of the rows of data; 'auto' recognises it")] = "auto"
     limit: Annotated[int | None, Field(ge=1, description="use at most this many rows of data")] = None
-    prompts: Annotated[int, Field(ge=2, description="test prompts of the suite 'world'")] = 400
+    rewards: dict[str, str] = Field(
+        default_factory=dict, description="reward models to measure beside those of the run: name -> directory, hub id"
+    )
+    ensembles: dict[str, list[str]] = Field(
+        default_factory=dict, description="reward models to measure together, in each combination: name -> members"
+    )
+    reward_weights: dict[str, float] = Field(
+        default_factory=dict, description="weights of a reward model's attributes; without them each by itself"
+    )
+    implicit: Annotated[
+        bool, Field(description="measure the implicit reward of policies trained on preferences too")
+    ] = False
+    prompts: Annotated[int, Field(ge=2, description="test prompts of the suites that sample")] = 400
     samples: Annotated[int, Field(ge=1, description="responses sampled for each prompt")] = 1
     temperature: Annotated[float, Field(ge=0, description="sampling temperature; 0 is greedy")] = 1.0
     max_tokens: Annotated[int, Field(ge=1, description="most tokens of a sampled response")] = 96

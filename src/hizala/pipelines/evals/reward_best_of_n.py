@@ -95,12 +95,13 @@ def curve(proxy: Sequence[Floats] | None, gold: Sequence[Floats], prompts: Seque
     )
 
 
-def figures(found: Curve) -> dict[str, Estimate]:
-    """A curve as figures of a suite: `gold.4` is the gold reward of the best of 4."""
-    told = {f"best_of_n/gold.{n}": value for n, value in zip(found.sizes, found.gold, strict=True)}
+def figures(found: Curve, prefix: str = "") -> dict[str, Estimate]:
+    """A curve as figures of a suite: `gold.4` is the gold reward of the best of 4. `prefix` names the tasks."""
+    head = f"best_of_n/{prefix}"
+    told = {f"{head}gold.{n}": value for n, value in zip(found.sizes, found.gold, strict=True)}
     if found.proxy is not None:
-        told |= {f"best_of_n/proxy.{n}": value for n, value in zip(found.sizes, found.proxy, strict=True)}
-    return told | {"best_of_n/gain": found.gain, "best_of_n/last": found.last}
+        told |= {f"{head}proxy.{n}": value for n, value in zip(found.sizes, found.proxy, strict=True)}
+    return told | {f"{head}gain": found.gain, f"{head}last": found.last}
 
 
 def findings(curves: Mapping[str, Curve]) -> list[Finding]:

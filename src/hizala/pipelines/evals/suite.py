@@ -7,7 +7,10 @@ from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
 
 from hizala.core.stats import mean_interval, paired_difference
 from hizala.errors import EvalError
@@ -37,6 +40,38 @@ class Evaluated:
     beta: float | None = None
 
 
+class Scorer(Protocol):
+    """An opened reward model."""
+
+    def score(self, groups: Sequence[Group]) -> Sequence[NDArray[np.floating[Any]]]:
+        """(R,) scores of each group's responses, higher is better; NaN where one cannot be scored."""
+
+
+class StepScorer(Scorer, Protocol):
+    """An opened process reward model; `score` puts the steps of a response together as it was told to."""
+
+    def steps(self, groups: Sequence[Group]) -> Sequence[Sequence[NDArray[np.floating[Any]]]]:
+        """For each group and response the probability that each of its `steps` is right, (S,)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rewarded:
+    """A reward model to evaluate.
+
+    Attributes:
+        name: its name in results.
+        digest: of everything its scores depend on; keys what is stored of it.
+        load: opens it, as `Evaluated.load` does.
+        steps: name under which its figures of marked steps stand, where what `load` gives is a `StepScorer`; the same
+            for every way its steps become one score.
+    """
+
+    name: str
+    digest: str
+    load: Callable[[], Scorer]
+    steps: str | None = None
+
+
 @dataclass(frozen=True, slots=True)
 class EvalContext:
     """What a suite may use. Figures must not depend on `store`, `token_budget` or `progress`.
@@ -51,6 +86,8 @@ class EvalContext:
         max_tokens: most tokens of a sampled response.
         sampling: what else the samples depend on (temperature and the like), as plain values; part of their key.
         pairs: preference pairs, read when a suite asks for them; None where the recipe names none.
+        groups: the same data whatever its kind (pairs, rankings, marked steps).
+        rewards: reward models, in the order they were made.
         max_length: most tokens of prompt and response of a pair.
         beta: scale of the implicit reward of models that have none of their own, per nat.
         token_budget: tokens in one forward.
@@ -68,6 +105,8 @@ class EvalContext:
     max_tokens: int = 96
     sampling: Mapping[str, Any] = field(default_factory=dict)
     pairs: Callable[[], Iterable[Group]] | None = None
+    groups: Callable[[], Iterable[Group]] | None = None
+    rewards: Sequence[Rewarded] = ()
     max_length: int = 1024
     beta: float = 0.1
     token_budget: int = 8192
@@ -95,18 +134,21 @@ class SuiteResult:
         paired: differences between models.
         samples: rows of samples.jsonl, empty for a suite that samples nothing.
         findings: what was dropped, cut or could not be done.
+        details: suite -> model -> plain values that a report draws and that no figure can hold.
     """
 
     models: Mapping[str, Mapping[str, Estimate]]
     paired: Sequence[Paired] = ()
     samples: Sequence[Mapping[str, Any]] = ()
     findings: Sequence[Finding] = ()
+    details: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
     def results(self) -> dict[str, Any]:
         """The content of results.json; NaN stands as null."""
         return {
             "models": {m: {name: row(e) for name, e in metrics.items()} for m, metrics in self.models.items()},
             "paired": [{"a": p.a, "b": p.b, "metric": p.metric, **row(p.estimate)} for p in self.paired],
+            **({"details": self.details} if self.details else {}),
         }
 
     def merged(self, other: SuiteResult) -> SuiteResult:
@@ -117,29 +159,44 @@ class SuiteResult:
             (*self.paired, *other.paired),
             (*self.samples, *other.samples),
             (*self.findings, *other.findings),
+            {**self.details, **other.details},
         )
 
 
 @dataclass(frozen=True, slots=True)
 class SuiteSpec:
-    """A registered suite; `needs_pairs` says that the recipe must name preference data."""
+    """A registered suite, and what the recipe must give it.
+
+    Attributes:
+        needs_pairs: preference data.
+        needs_groups: data of any kind that reward models can be measured on.
+        needs_rewards: a reward model.
+    """
 
     name: str
     summary: str
     run: Callable[[EvalContext], SuiteResult]
     needs_pairs: bool = False
+    needs_groups: bool = False
+    needs_rewards: bool = False
+
+    @property
+    def needs_data(self) -> bool:
+        """Whether the recipe must name data."""
+        return self.needs_pairs or self.needs_groups
 
 
 suites: Registry[SuiteSpec] = Registry("suite")
 
 
 def suite(
-    name: str, *, needs_pairs: bool = False
+    name: str, *, needs_pairs: bool = False, needs_groups: bool = False, needs_rewards: bool = False
 ) -> Callable[[Callable[[EvalContext], SuiteResult]], Callable[[EvalContext], SuiteResult]]:
     """Register a function as a suite; its docstring's first line is the summary."""
 
     def register(fn: Callable[[EvalContext], SuiteResult]) -> Callable[[EvalContext], SuiteResult]:
-        suites.add(name, SuiteSpec(name, (fn.__doc__ or "").strip().split("\n")[0], fn, needs_pairs))
+        summary = (fn.__doc__ or "").strip().split("\n")[0]
+        suites.add(name, SuiteSpec(name, summary, fn, needs_pairs, needs_groups, needs_rewards))
         return fn
 
     return register

@@ -41,13 +41,14 @@ FAMILIES: tuple[Family, ...] = (
 
 @dataclass(frozen=True, slots=True)
 class Chart:
-    """A chart with its caption: what `templates` need to place it."""
+    """A chart with its caption: what `templates` need to place it; `read` is the phrase of a place along x."""
 
     title: Markup
     unit: Markup
     svg: Markup
     legend: tuple[tuple[str, Markup], ...]
     lost: int
+    read: str = "step"
 
 
 @dataclass(frozen=True, slots=True)

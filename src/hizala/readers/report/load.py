@@ -15,7 +15,8 @@ RUN/stages/NN-NAME/     one stage; NN counts from 1 along the recipe
   metrics.jsonl         {"step": n, "split": "train"|"eval", METRIC: number | {"value", "low", "high", "n"}}
   perf.jsonl            {"step": n, FIGURE: number}
   results.json          models: {NAME: {METRIC: estimate}}, paired: [{a, b, metric, …estimate of b - a}]
-                        estimate: {value, low, high, n, unscored, method, level}; METRIC is "suite/part"
+                        estimate: {value, low, high, n, unscored, method, level}; METRIC is "suite/part";
+                        details: see `rewards`
   samples.jsonl         {prompt, task, lang, gold: {…}, responses: {MODEL: {text, score, reason?, truncated?, others?}}}
 """
 
@@ -265,7 +266,8 @@ def _results(value: Mapping[str, Any]) -> Results | None:
         read = figure(row) if isinstance(row, Mapping) else None
         if read is not None:
             paired.append(Paired(word(row.get("a")), word(row.get("b")), word(row.get("metric")), read))
-    return Results(tables, tuple(paired))
+    details = value.get("details")
+    return Results(tables, tuple(paired), details if isinstance(details, Mapping) else {})
 
 
 def _samples(rows: Iterable[Mapping[str, Any]]) -> Iterator[SampleRow]:

@@ -15,7 +15,7 @@ from markupsafe import Markup, escape
 
 import hizala
 from hizala.errors import RunError
-from hizala.readers.report import curves, samples, scores
+from hizala.readers.report import curves, rewards, samples, scores
 from hizala.readers.report.load import load
 from hizala.readers.report.strings import STRINGS
 from hizala.readers.report.text import Num, Phrases, numeral, printable, script_json, shorten
@@ -118,8 +118,9 @@ def _sections(run: RunView, phrases: Phrases) -> dict[str, Any]:
         "curves": [
             (stage, *curves.stage_charts(stage, phrases)) for stage in run.stages if stage.train or stage.held_out
         ],
-        "scores": _tables(evaluations, phrases, preferences=False),
-        "preferences": _tables(evaluations, phrases, preferences=True),
+        "scores": _tables(evaluations, phrases, section="score"),
+        "preferences": _tables(evaluations, phrases, section="preference"),
+        "rewards": rewards.sections(evaluations, phrases),
         "finals": _finals(run, phrases),
         "samples": [(s, found) for s in run.stages if (found := samples.choose(s, order))],
         "sources": [
@@ -138,13 +139,13 @@ def _span(started: str, ended: str) -> tuple[str, str]:
     return first, last[11:] if first[:10] == last[:10] else last
 
 
-def _tables(stages: list[StageView], phrases: Phrases, *, preferences: bool) -> list[tuple[StageView, Any, Any]]:
+def _tables(stages: list[StageView], phrases: Phrases, *, section: scores.Section) -> list[tuple[StageView, Any, Any]]:
     """(stage, tables of models, tables of differences) of the stages that have such figures."""
     found = []
     for stage in stages:
         assert stage.results is not None
-        models = scores.matrices(stage.results, phrases, preferences=preferences)
-        pairs = scores.paired_matrices(stage.results, phrases, preferences=preferences)
+        models = scores.matrices(stage.results, phrases, section=section)
+        pairs = scores.paired_matrices(stage.results, phrases, section=section)
         if models or pairs:
             found.append((stage, models, pairs))
     return found

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 from markupsafe import Markup
 
@@ -12,13 +13,16 @@ from hizala.readers.report.charts import Mark, whisker_axis, whisker_row, whiske
 from hizala.readers.report.text import Num, Phrases, fixed, interval
 from hizala.readers.report.views import Figure, Paired, Results, RunView
 
+Section = Literal["score", "preference", "reward"]
 SLOTS = 6
 # Rows that sum up others; the last three are followed by their parts.
 _GROUPS = ("total", "tr", "en", "arithmetic", "instruction", "conduct")
 # Measures in tokens or nats, which no plot of shares can hold.
 _OWN_SCALE = ("length", "margin")
 # Measures of which more is neither better nor worse by itself.
-_NEUTRAL = ("length", "truncated")
+_NEUTRAL = ("length", "truncated", "nll")
+# Suites about reward models.
+_REWARD = ("reward/", "best_of_n/")
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,28 +78,49 @@ def is_preference(metric: str) -> bool:
     return metric.startswith("pref")
 
 
-def matrices(results: Results, phrases: Phrases, *, preferences: bool) -> list[Matrix]:
-    """A table a suite: its measures by model. Only suites about given pairs, or only the others."""
+def is_reward(metric: str) -> bool:
+    """Whether a measure is of a reward model, not of a policy."""
+    return metric.startswith(_REWARD)
+
+
+def section_of(metric: str) -> Section:
+    """The section of the report that a measure stands in."""
+    return "reward" if is_reward(metric) else "preference" if is_preference(metric) else "score"
+
+
+def matrices(results: Results, phrases: Phrases, *, section: Section) -> list[Matrix]:
+    """A table a suite: its measures by model, of one section of the report; a model with none of them is left out."""
     colours = slots(tuple(results.models))
-    columns = tuple((colours[m], phrases.name("model", m)) for m in results.models)
     found = []
-    for suite, metrics in _suites(results.models, phrases, preferences).items():
-        figures = {name: [table.get(name) for table in results.models.values()] for name in metrics}
-        found.append(_matrix(phrases, suite, figures, columns, paired=False))
+    for suite, metrics in _suites(results.models, phrases, section).items():
+        models = [m for m, table in results.models.items() if any(name in table for name in metrics)]
+        columns = tuple((colours[m], phrases.name("model", m)) for m in models)
+        figures = {name: [results.models[m].get(name) for m in models] for name in metrics}
+        found.append(_matrix(phrases, _suite_name(phrases, suite), figures, columns, paired=False))
     return found
 
 
-def paired_matrices(results: Results, phrases: Phrases, *, preferences: bool) -> list[Matrix]:
-    """A table a suite: the differences of each pair of models."""
-    pairs = list(dict.fromkeys((p.a, p.b) for p in results.paired))
+def matrix_of(
+    phrases: Phrases,
+    title: Markup,
+    figures: Mapping[str, Sequence[Figure | None]],
+    columns: tuple[tuple[str, Markup], ...],
+) -> Matrix:
+    """A table of given figures, metric -> one for each column, under a title of its own."""
+    return _matrix(phrases, title, figures, columns, paired=False)
+
+
+def paired_matrices(results: Results, phrases: Phrases, *, section: Section) -> list[Matrix]:
+    """A table a suite: the differences of each pair of models, of one section of the report."""
+    pairs = list(dict.fromkeys((p.a, p.b) for p in results.paired if section_of(p.metric) == section))
     columns = tuple((f"p{i % SLOTS}", _pair_name(phrases, a, b)) for i, (a, b) in enumerate(pairs))
     by_pair: dict[str, dict[str, Figure]] = {}
     for p in results.paired:
         by_pair.setdefault(f"{p.b}\0{p.a}", {})[p.metric] = p.figure
     found = []
-    for suite, metrics in _suites(by_pair, phrases, preferences).items():
+    for suite, metrics in _suites(by_pair, phrases, section).items():
         figures = {name: [by_pair[f"{b}\0{a}"].get(name) for a, b in pairs] for name in metrics}
-        found.append(_matrix(phrases, suite, figures, columns, paired=True))
+        found.append(_matrix(phrases, _suite_name(phrases, suite), figures, columns, paired=True))
     return found
 
 
@@ -142,12 +167,12 @@ def verdict(figure: Figure) -> str:
     return "same"
 
 
-def _suites(models: Mapping[str, Mapping[str, Figure]], phrases: Phrases, preferences: bool) -> dict[str, list[str]]:
+def _suites(models: Mapping[str, Mapping[str, Figure]], phrases: Phrases, section: Section) -> dict[str, list[str]]:
     """Measures by the part of their name before the first slash, in the order of rows."""
     names = dict.fromkeys(name for table in models.values() for name in table)
     suites: dict[str, list[str]] = {}
     for name in names:
-        if is_preference(name) == preferences:
+        if section_of(name) == section:
             suites.setdefault(name.partition("/")[0] if "/" in name else "other", []).append(name)
     return {suite: sorted(found, key=lambda name: _place(phrases, name)) for suite, found in suites.items()}
 
@@ -168,7 +193,7 @@ def _pair_name(phrases: Phrases, a: str, b: str) -> Markup:
 
 def _matrix(
     phrases: Phrases,
-    suite: str,
+    title: Markup,
     figures: Mapping[str, Sequence[Figure | None]],
     columns: tuple[tuple[str, Markup], ...],
     *,
@@ -194,9 +219,7 @@ def _matrix(
     )
     present = [f for row in figures.values() for f in row if f is not None]
     level = max((f.level for f in present), default=0.95)
-    return Matrix(
-        _suite_name(phrases, suite), columns, rows, whisker_axis(bounds), f"{100 * level:g}", _units(phrases, present)
-    )
+    return Matrix(title, columns, rows, whisker_axis(bounds), f"{100 * level:g}", _units(phrases, present))
 
 
 def _small(value: float) -> bool:
@@ -243,6 +266,11 @@ def _cell(phrases: Phrases, figure: Figure | None, *, paired: bool, neutral: boo
     about += [figure.method] if figure.method else []
     state = verdict(figure) if paired else ""
     return Cell(fixed(figure.value, digits, sign=paired), shown, remark, state, neutral, ", ".join(about))
+
+
+def figure_cell(phrases: Phrases, figure: Figure) -> Cell:
+    """One figure that has no interval and needs no remark about it."""
+    return Cell(fixed(figure.value) if math.isfinite(figure.value) else "–", "", Markup(""), "", False, "")
 
 
 def estimate_cell(phrases: Phrases, figure: Figure) -> Cell:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from hizala.readers.report.strings_rewards import PHRASES as _REWARDS
+
 # key: (English, Turkish)
 _PHRASES: dict[str, tuple[str, str]] = {
     "title": ("Alignment report", "Hizalama raporu"),
@@ -290,6 +292,6 @@ _PHRASES: dict[str, tuple[str, str]] = {
 }  # fmt: skip
 
 STRINGS: Mapping[str, Mapping[str, str]] = {
-    "en": {key: english for key, (english, _) in _PHRASES.items()},
-    "tr": {key: turkish for key, (_, turkish) in _PHRASES.items()},
+    "en": {key: english for key, (english, _) in (_PHRASES | _REWARDS).items()},
+    "tr": {key: turkish for key, (_, turkish) in (_PHRASES | _REWARDS).items()},
 }

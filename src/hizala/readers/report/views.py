@@ -38,10 +38,11 @@ class Paired:
 
 @dataclass(frozen=True, slots=True)
 class Results:
-    """What an evaluation stage found: model -> metric -> figure, in the file's order."""
+    """What an evaluation stage found: model -> metric -> figure, both in the order of the file; details as read."""
 
     models: Mapping[str, Mapping[str, Figure]]
     paired: tuple[Paired, ...] = ()
+    details: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

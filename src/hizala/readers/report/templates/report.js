@@ -63,7 +63,7 @@
       cursor.setAttribute("x1", strip.dataset.c);
       cursor.setAttribute("x2", strip.dataset.c);
       svg.classList.add("live");
-      readout.replaceChildren(phrase("step", { x: { n: strip.dataset.x } }));
+      readout.replaceChildren(phrase(figure.dataset.read, { x: { n: strip.dataset.x } }));
       strip.dataset.v.split("|").forEach((value, i) => {
         if (!value) return;
         const part = document.createElement("span");

@@ -1,0 +1,125 @@
+"""Which reward models an evaluation measures: each model in every way its numbers become one score."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from hizala.canonical import digest, file_digest
+from hizala.core.combine import AGGREGATIONS
+from hizala.engines.policy import classify
+from hizala.engines.policy.arch import read_config
+from hizala.errors import ConfigError, nearest
+from hizala.pipelines.context import ModelRef
+from hizala.pipelines.evals.suite import Rewarded
+from hizala.pipelines.material import load_template
+from hizala.pipelines.scorers import TextScorer, load_scorer
+
+# How members are combined, with the weight of their disagreement where one is needed: one standard deviation.
+COMBINED: tuple[tuple[str, float | None], ...] = (("mean", None), ("minimum", None), ("mean-std", 1.0))
+_MEMBER = re.compile(r"member_\d+")
+
+
+@dataclass(frozen=True, slots=True)
+class Opening:
+    """How reward models are opened.
+
+    Attributes:
+        device: "cpu" or "cuda".
+        template: how texts become tokens, "chat" or "raw".
+        max_length: most tokens of prompt and response; a longer response is scored as far as it goes.
+        token_budget: tokens in one forward.
+        weights: attribute -> weight, for models of several attributes; empty measures each attribute by itself.
+    """
+
+    device: str
+    template: str
+    max_length: int
+    token_budget: int
+    weights: Mapping[str, float]
+
+
+def rewarded(ref: ModelRef, how: Opening) -> list[Rewarded]:
+    """A reward model in every way its numbers become one score, named MODEL or MODEL:WAY.
+
+    One output: itself. Members of an ensemble: each combination, and the first member alone. Attributes: each by
+    itself, and their weighted sum where weights are given. Steps: each aggregation.
+
+    Raises:
+        ModelError: the directory cannot be read.
+        ConfigError: it holds no reward model, or a weight names no attribute of it.
+    """
+    config = read_config(ref.path)
+    kind = classify.kind_of(config)
+    if kind is None:
+        raise ConfigError(
+            f"'{ref.name}' is a language model, not a reward model", where=str(ref.path), fix="name a classifier"
+        )
+    labels = classify.labels_of(config, max(len(config.get("id2label") or {}), 1))
+    ways = {way: {"aggregation": way} for way in AGGREGATIONS} if kind == "step" else _ways(labels, how.weights)
+    return [
+        Rewarded(
+            f"{ref.name}:{way}" if way else ref.name,
+            _key(how, ref.digest, said),
+            partial(_open, ref.path, ref.path, how, said),
+            steps=ref.name if kind == "step" else None,
+        )
+        for way, said in ways.items()
+    ]
+
+
+def _ways(labels: Sequence[str], weights: Mapping[str, float]) -> dict[str, dict[str, Any]]:
+    """How the outputs of a score head become one score: settings of `load_scorer` by name."""
+    if len(labels) == 1:
+        return {"": {}}
+    alone = {label: {"weights": {label: 1.0}} for label in labels}
+    if all(_MEMBER.fullmatch(label) for label in labels):
+        return {**{way: {"how": way, "lam": lam} for way, lam in COMBINED}, labels[0]: alone[labels[0]]}
+    for name in weights:
+        if name not in labels:
+            known = ", ".join(labels)
+            raise ConfigError(f"no attribute '{name}'{nearest(name, labels)}", fix=f"known: {known}")
+    return {"": {"weights": dict(weights)}, **alone} if weights else dict(alone)
+
+
+def ensemble(name: str, members: Sequence[ModelRef], how: Opening) -> list[Rewarded]:
+    """Several reward models of one output each as one, in every combination, centred within each group.
+
+    Raises:
+        ConfigError: fewer than two members, one that does not give one score, or tokenizers that differ.
+    """
+    if len(members) < 2:
+        raise ConfigError(f"the ensemble '{name}' has fewer than two members", fix="name at least two reward models")
+    for ref in members:
+        if [one.name for one in rewarded(ref, how)] != [ref.name]:
+            raise ConfigError(f"'{ref.name}' gives several scores and cannot be a member of '{name}'")
+        files = [one.path / "tokenizer.json" for one in (members[0], ref)]
+        if len({file_digest(file) if file.is_file() else "" for file in files}) > 1:
+            raise ConfigError(f"the members of '{name}' have different tokenizers", where=str(ref.path))
+    paths = [ref.path for ref in members]
+    found = []
+    for way, lam in COMBINED:
+        said = {"how": way, "lam": lam, "centred": True}
+        key = _key(how, [ref.digest for ref in members], said)
+        found.append(Rewarded(f"{name}:{way}", key, partial(_open, paths, paths[0], how, said)))
+    return found
+
+
+def implicit(policy: ModelRef, reference: ModelRef, beta: float, how: Opening) -> Rewarded:
+    """The reward that preference training hid in a policy, named POLICY:implicit."""
+    said = {"reference": reference.path, "beta": beta}
+    key = _key(how, policy.digest, {"reference": reference.digest, "beta": beta})
+    return Rewarded(f"{policy.name}:implicit", key, partial(_open, policy.path, policy.path, how, said))
+
+
+def _key(how: Opening, models: object, said: Mapping[str, Any]) -> str:
+    return digest([models, dict(said), how.template, how.max_length])
+
+
+def _open(path: Path | Sequence[Path], words: Path, how: Opening, said: Mapping[str, Any]) -> TextScorer:
+    scorer = load_scorer(path, device=how.device, token_budget=how.token_budget, **said)
+    return TextScorer(scorer, load_template(words, how.template), max_length=how.max_length)
