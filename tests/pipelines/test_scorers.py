@@ -123,3 +123,19 @@ def test_only_a_model_of_steps_scores_steps(tmp_path) -> None:
     load(world.model_dir(), heads=("score",)).save(tmp_path)
     with pytest.raises(ConfigError, match="scores whole responses and no steps"):
         TextScorer(load_scorer(tmp_path), TEMPLATE).steps([answers("4")])
+
+
+def test_members_of_an_ensemble_differ_by_the_seed_of_their_stage(write_recipe, tmp_path) -> None:
+    """Two stages of one recipe with seeds of their own start apart and see the data in another order."""
+    tiny = 'data: "world:preferences?n=24", steps: 1, batch_size: 4, holdout: 0'
+    paths = made(
+        write_recipe,
+        tmp_path,
+        f"reward: {{name: a, {tiny}}}",
+        f"reward: {{name: b, seed: 11, {tiny}}}",
+        f"reward: {{name: c, seed: 3, {tiny}}}",
+        name="seeds",
+    )
+    one, other, same = (load(path).module.heads["score"].weight for path in paths)
+    assert not one.allclose(other)
+    assert one.equal(same)  # the recipe's own seed is 3

@@ -45,7 +45,9 @@ def train(context: StageContext) -> None:
     """
     settings = _settings(context)
     row = row_of(context.stage.kind, settings)
-    _seed(context.recipe.seed)
+    # The recipe's seed still says what is held out: members of an ensemble are compared on the same groups.
+    seed = context.recipe.seed if settings.seed is None else settings.seed
+    _seed(seed)
     with working("chat template proven"):
         template = load_template(context.model.path, settings.template)
     objective = make_objective(row, settings)
@@ -59,7 +61,7 @@ def train(context: StageContext) -> None:
     if live is None and asks_for_reference(part.loss.name for part in objective.parts):
         groups = [*material.train, *material.held_out, *pairing.train, *pairing.held_out]
         columns = {"reference": _reference_column(context, policy, groups, material.digest, settings)}
-    batches = Batches(len(material.train), settings.batch_size, context.recipe.seed)
+    batches = Batches(len(material.train), settings.batch_size, seed)
     total = settings.steps or batches.steps(settings.epochs)
     engine = Engine(policy, engine_settings(settings, total, context.key), live)
     _Loop(context, settings, engine, objective, material, pairing, columns, batches, total).run()
@@ -164,7 +166,7 @@ def _settings(context: StageContext) -> TrainSettings:
 
 
 def _seed(seed: int) -> None:
-    """Every source of random numbers follows from the recipe's seed: fresh adapters, dropout, libraries."""
+    """Every source of random numbers follows from one seed: fresh adapters and heads, dropout, libraries."""
     random.seed(seed)
     np.random.seed(seed % 2**32)
     torch.manual_seed(seed)

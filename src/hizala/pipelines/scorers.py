@@ -34,7 +34,7 @@ class TextScorer:
     def score(self, groups: Sequence[Group]) -> list[Array]:
         """One (R,) array a group, its responses in order; NaN: not scored.
 
-        Not scored are responses whose prompt leaves no room, and by a model of steps those with steps that were cut off.
+        Not scored are responses whose prompt leaves no room, and by a model of steps those whose steps were cut off.
         """
         if isinstance(self.scorer, Process):
             how = self.scorer.aggregation

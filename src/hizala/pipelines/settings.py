@@ -96,6 +96,10 @@ class TrainSettings(Strict):
         Field(description="decay of AdamW's first and second moments"),
     ] = (0.9, 0.999)
     max_grad_norm: Annotated[float, Field(gt=0, description="gradients are scaled down to this norm")] = 1.0
+    seed: Annotated[
+        int | None,
+        Field(ge=0, description="random numbers of this stage instead of the recipe's; the same groups are held out"),
+    ] = None
     dtype: Annotated[
         Literal["float32", "bfloat16"],
         Field(description="format of the computation; weights and optimiser stay in float32"),
