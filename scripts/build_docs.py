@@ -103,30 +103,44 @@ def mathml(tex: str, *, display: bool) -> str:
 
 
 def _tidy(node: ElementTree.Element, display: bool) -> None:
-    """Names of several letters as one word, a thin space after `log x`, limits under `max` in displayed formulas."""
+    """Names of several letters as one word, thin spaces around `log`, limits under `max` in displayed formulas."""
     for child in node:
         _tidy(child, display)
     children = list(node)
     kept: list[ElementTree.Element] = []
     for child in children:
         last = kept[-1] if kept else None
-        if _upright(child) and last is not None and _upright(last):
+        if (
+            last is not None
+            and _letter(child)
+            and last.get("mathvariant") == child.get("mathvariant")
+            and _letter(last)
+        ):
             last.text = (last.text or "") + (child.text or "")
             continue
-        if last is not None and _function(last) and child.tag in ("mi", "mn", "msub", "msup", "msubsup", "mfrac"):
+        if last is not None and ((_function(last) and _operand(child)) or (_operand(last) and _function(child))):
             kept.append(ElementTree.Element("mspace", {"width": "0.167em"}))
         kept.append(child)
     if node.tag in ("mrow", "math", "mtd", "mstyle"):
         node[:] = kept
     for child in node:
-        if _upright(child) and len(child.text or "") > 1:
+        if _letter(child) and child.get("mathvariant") == "monospace":
+            child.tag, child.attrib["class"] = "mtext", "code"
+        if (_letter(child) and len(child.text or "") > 1) or child.get("class") == "code":
             del child.attrib["mathvariant"]
         if display and child.tag == "msub" and child[0].tag == "mo" and (child[0].text or "").isalpha():
             child.tag = "munder"
 
 
-def _upright(element: ElementTree.Element) -> bool:
-    return element.tag == "mi" and element.get("mathvariant") == "normal"
+def _letter(element: ElementTree.Element) -> bool:
+    return element.tag == "mi" and element.get("mathvariant") in ("normal", "monospace")
+
+
+def _operand(element: ElementTree.Element) -> bool:
+    """Something that stands as a factor; a closing bracket ends one."""
+    if element.tag == "mo":
+        return element.text in (")", "]")
+    return element.tag in ("mi", "mn", "msub", "msup", "msubsup", "mfrac")
 
 
 def _function(element: ElementTree.Element) -> bool:
@@ -165,10 +179,20 @@ def render(page: Page, docs: Path, out: Path) -> str:
     except DocsError as error:
         raise DocsError(f"{page.name}: {error}") from None
     body = body.replace("<table>", '<div class="wide"><table>').replace("</table>", "</table></div>")
+    broad = ' class="broad"' if max(map(_cells, body.split("<tr>")), default=0) > 4 else ""
     title = next((t.content for i, t in enumerate(tokens) if i and tokens[i - 1].type == "heading_open"), page.name)
     return TEMPLATE.format(
-        lang=page.lang, title=html.escape(re.sub(r"[`$*]", "", title)), css=CSS, nav=_navigation(page, docs), body=body
+        lang=page.lang,
+        title=html.escape(re.sub(r"[`$*]", "", title)),
+        css=CSS,
+        nav=_navigation(page, docs),
+        body=body,
+        broad=broad,
     )
+
+
+def _cells(row: str) -> int:
+    return row.count("<td>") + row.count("<th>")
 
 
 def _walk(tokens: list[Token]) -> Iterator[Token]:
@@ -247,7 +271,9 @@ pre code{background:none;padding:0}img{max-width:100%;height:auto}
 .wide,.math.block{overflow-x:auto;overflow-y:hidden}.math.block{padding:.35rem 0}
 table{border-collapse:collapse;font-size:.92rem}th,td{border:1px solid var(--line);padding:.35rem .6rem;text-align:left;
 vertical-align:top}th{background:var(--tint)}
-math{font-size:1.08em}math[display=block]{margin:.4rem 0;text-align:center}
+math{font-size:1.08em;font-family:"Latin Modern Math","STIX Two Math","Cambria Math","DejaVu Math TeX Gyre",math}
+math .code{font:.875em ui-monospace,Menlo,Consolas,monospace}h1 code{background:none;padding:0}
+main.broad{max-width:75rem}math[display=block]{margin:.4rem 0;text-align:center}
 mtd[columnalign=right]{text-align:right;padding-right:0}mtd[columnalign=left]{text-align:left;padding-left:.1em}
 @media(max-width:600px){body{font-size:15px}main{padding:.5rem 1rem 3rem}}
 """
@@ -264,7 +290,7 @@ TEMPLATE = """<!doctype html>
 </head>
 <body>
 <nav>{nav}</nav>
-<main>
+<main{broad}>
 {body}</main>
 </body>
 </html>

@@ -89,6 +89,10 @@ def test_names_stand_as_words_and_limits_below() -> None:
     assert "<mi>KL</mi>" in made
     assert "<munder><mo>max</mo><mi>π</mi></munder>" in made
     assert '<mi>log</mi><mspace width="0.167em"></mspace><mi>x</mi>' in made
+    made = DOCS["mathml"](r"\beta \log \mathtt{label\_smoothing} + f(x) \log y", display=False)
+    assert '<mi>β</mi><mspace width="0.167em"></mspace><mi>log</mi>' in made
+    assert '<mtext class="code">label_smoothing</mtext>' in made
+    assert made.count("mspace") == 2 * 3
     assert "munder" not in DOCS["mathml"](r"\max_\pi x", display=False)
 
 
