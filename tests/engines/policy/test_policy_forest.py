@@ -7,7 +7,7 @@ import torch
 
 from hizala.engines.policy import attention, load
 from hizala.engines.policy.attention import tree_mask
-from hizala.engines.policy.forest import Span, pack, plant
+from hizala.engines.policy.forest import Span, focus, pack, plant
 from hizala.errors import DataError
 from hizala.records import TokenBranch, TokenGroup
 
@@ -92,6 +92,31 @@ def test_runs_of_keys_are_what_the_tree_masks(responses, window):
     keys = torch.arange(span.tokens)
     seen = [((keys >= runs[:, r, None]) & (keys < runs[:, r + 1, None])) for r in (0, 2)]
     assert torch.equal(seen[0] | seen[1], tree_mask(span, window))
+
+
+def test_what_no_asked_row_sees_is_left_out():
+    tree = plant([GROUP, GROUP, GROUP])  # 3 + 2 + 1 tokens each
+    row, rows, places = focus(tree, torch.tensor([13, 3, 2, 3]))
+    assert row.spans == (Span(0, 3, (1, 0, 0)), Span(4, 2, (0, 0, 0)))
+    assert row.ids.tolist() == tree.ids[[0, 1, 2, 3, 12, 13]].tolist()
+    assert row.positions.tolist() == tree.positions[[0, 1, 2, 3, 12, 13]].tolist()
+    assert rows.tolist() == [2, 3, 5]
+    assert places.tolist() == [2, 1, 0, 1]
+    assert [len(part) for part in focus(tree, torch.tensor([], dtype=torch.long))[1:]] == [1, 0]
+    assert focus(tree, torch.tensor([3, 4, 5, 10, 11, 16, 17])).row is tree
+
+
+@pytest.mark.filterwarnings("ignore:flex_attention called without torch.compile")
+@pytest.mark.parametrize("kind", ["tree", "sdpa", "flex"])
+@pytest.mark.parametrize("family", ["qwen3", "gemma3_text"])
+def test_states_of_some_rows_are_those_of_the_whole(family, kind, make_model, make_groups, tmp_path):
+    make_model(family).save_pretrained(tmp_path)
+    policy = load(tmp_path, attention=kind)
+    tree = policy.pack(make_groups((1, 2, 6), holes=True), 1000)[0]
+    with torch.no_grad():
+        whole = policy.hidden(tree)
+        for rows in (torch.randperm(tree.tokens)[:9].repeat(2), tree.last[2:4], torch.arange(tree.tokens)):
+            assert torch.allclose(policy._forward(tree, rows, None), whole[rows], atol=1e-5)
 
 
 @pytest.mark.filterwarnings("ignore:flex_attention called without torch.compile")

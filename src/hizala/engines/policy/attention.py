@@ -7,7 +7,7 @@ backward on the CPU).
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cache
 from itertools import pairwise
 from typing import Any, cast
@@ -18,7 +18,7 @@ from torch.nn.functional import scaled_dot_product_attention
 
 from hizala.core.ops.attention import Rectangle, Sight, compiled, rectangle_attention, sight_attention
 from hizala.engines.policy.decoder import Attend
-from hizala.engines.policy.forest import Forest, Span
+from hizala.engines.policy.forest import Row, Span
 from hizala.errors import ConfigError, nearest
 
 KINDS = ("auto", "tree", "sdpa", "flex")
@@ -28,11 +28,11 @@ _ROWS = 192
 _CALL = 20_000
 
 
-def attend_over(forest: Forest, scale: float, kind: str = "auto") -> Attend:
+def attend_over(forest: Row, scale: float, kind: str = "auto") -> Attend:
     """The attention of a forest; `auto` is flex on a GPU and tree elsewhere."""
     if kind == "auto":
         kind = "flex" if forest.ids.is_cuda else "tree"
-    kinds: dict[str, Callable[[Forest, float], Attend]] = {"tree": TreeAttend, "sdpa": SdpaAttend, "flex": FlexAttend}
+    kinds: dict[str, Callable[[Row, float], Attend]] = {"tree": TreeAttend, "sdpa": SdpaAttend, "flex": FlexAttend}
     return kinds[kind](forest, scale)
 
 
@@ -51,14 +51,16 @@ class TreeAttend:
         scale: what query-key products are multiplied by.
     """
 
-    def __init__(self, forest: Forest, scale: float) -> None:
+    def __init__(self, forest: Row, scale: float) -> None:
         self.forest, self.scale = forest, scale
 
-    def __call__(self, q: Tensor, k: Tensor, v: Tensor, window: int | None) -> Tensor:
+    def __call__(self, q: Tensor, k: Tensor, v: Tensor, window: int | None, rows: Tensor | None = None) -> Tensor:
         """(N, heads, d) of what each token gathers from its own branch."""
         if compiled(q):
-            return sight_attention(q, k, v, self._sight(window), self.scale)
-        return rectangle_attention(q, k, v, self._rectangles(window, q.dtype), self.scale)
+            sight = self._sight(window)
+            return sight_attention(q, k, v, sight if rows is None else sight_of_rows(sight, rows), self.scale)
+        whole = self._rectangles(window, q.dtype)
+        return rectangle_attention(q, k, v, whole if rows is None else rectangles_of_rows(whole, rows), self.scale)
 
     def _sight(self, window: int | None) -> Sight:
         key = ("sight", window)
@@ -94,6 +96,23 @@ def sight_of(span: Span, window: int | None) -> Tensor:
         parts.append(torch.stack((first, torch.full((n,), span.prompt), own, at + place + 1), 1))
         at += n
     return torch.cat(parts).to(torch.int32)
+
+
+def sight_of_rows(sight: Sight, rows: Tensor) -> Sight:
+    """What some queries see, of what all see; rows (M,) ascend."""
+    first = torch.searchsorted(rows, sight.groups[:, 0].contiguous())
+    count = torch.searchsorted(rows, sight.groups[:, :2].sum(1)) - first
+    return Sight(sight.see.index_select(0, rows), torch.cat((first[:, None], count[:, None], sight.groups[:, 2:]), 1))
+
+
+def rectangles_of_rows(whole: Sequence[Rectangle], rows: Tensor) -> list[Rectangle]:
+    """The rectangles' parts in some rows (M,), which ascend."""
+    out = []
+    bounds = torch.tensor([(r.start, r.stop) for r in whole], device=rows.device)
+    for r, (first, stop) in zip(whole, torch.searchsorted(rows, bounds).tolist(), strict=True):
+        if stop > first:
+            out.append(Rectangle(first, stop, r.keys, r.bias.index_select(0, rows[first:stop] - r.start)))
+    return out
 
 
 def rectangles(span: Span, window: int | None, dtype: torch.dtype, device: torch.device) -> list[Rectangle]:
@@ -132,20 +151,23 @@ class SdpaAttend:
         scale: what query-key products are multiplied by.
     """
 
-    def __init__(self, forest: Forest, scale: float) -> None:
+    def __init__(self, forest: Row, scale: float) -> None:
         self.forest, self.scale = forest, scale
 
-    def __call__(self, q: Tensor, k: Tensor, v: Tensor, window: int | None) -> Tensor:
+    def __call__(self, q: Tensor, k: Tensor, v: Tensor, window: int | None, rows: Tensor | None = None) -> Tensor:
         """(N, heads, d) of what each token gathers from its own branch."""
-        parts = []
+        parts, queries = [], None if rows is None else rows.cpu()
         for span in self.forest.spans:
-            rows = slice(span.start, span.start + span.tokens)
-            parts.append(self._group(span, q[rows], k[rows], v[rows], window))
+            keys = slice(span.start, span.start + span.tokens)
+            mask, mine = self._mask(span, window, q.device), keys
+            if rows is not None and queries is not None:
+                mine = slice(*torch.searchsorted(queries, torch.tensor([keys.start, keys.stop])).tolist())
+                mask = mask.index_select(0, rows[mine] - span.start)
+            parts.append(self._group(q[mine], k[keys], v[keys], mask))
         return parts[0] if len(parts) == 1 else torch.cat(parts)
 
-    def _group(self, span: Span, q: Tensor, k: Tensor, v: Tensor, window: int | None) -> Tensor:
+    def _group(self, q: Tensor, k: Tensor, v: Tensor, mask: Tensor) -> Tensor:
         q, k, v = (t.transpose(0, 1)[None] for t in (q, k, v))
-        mask = self._mask(span, window, q.device)
         grouped = q.shape[1] != k.shape[1]
         out = scaled_dot_product_attention(q, k, v, attn_mask=mask, scale=self.scale, enable_gqa=grouped)
         return out[0].transpose(0, 1)
@@ -162,37 +184,43 @@ class SdpaAttend:
 class FlexAttend:
     """FlexAttention over the whole row with a block mask; compiled on a GPU."""
 
-    def __init__(self, forest: Forest, scale: float) -> None:
+    def __init__(self, forest: Row, scale: float) -> None:
         self.forest, self.scale = forest, scale
 
-    def __call__(self, q: Tensor, k: Tensor, v: Tensor, window: int | None) -> Tensor:
+    def __call__(self, q: Tensor, k: Tensor, v: Tensor, window: int | None, rows: Tensor | None = None) -> Tensor:
         """(N, heads, d) of what each token gathers from its own branch."""
         q, k, v = (t.transpose(0, 1)[None] for t in (q, k, v))
         out = _flex(q.is_cuda)(
-            q, k, v, block_mask=self._block_mask(window), scale=self.scale, enable_gqa=q.shape[1] != k.shape[1]
+            q, k, v, block_mask=self._block_mask(window, rows), scale=self.scale, enable_gqa=q.shape[1] != k.shape[1]
         )
         return cast("Tensor", out)[0].transpose(0, 1)
 
-    def _block_mask(self, window: int | None) -> Any:
-        from torch.nn.attention.flex_attention import create_block_mask
-
+    def _block_mask(self, window: int | None, rows: Tensor | None) -> Any:
+        if rows is not None:
+            return self._mask_of(window, rows)
         key = ("block mask", window)
         if key not in self.forest.cache:
-            group, branch = self.forest.branches()
-            position, n = self.forest.positions, self.forest.tokens
-
-            def seen(_b: Tensor, _h: Tensor, row: Tensor, column: Tensor) -> Tensor:
-                behind = position[row] - position[column]
-                same = (branch[column] == 0) | (branch[row] == branch[column])
-                visible = (group[row] == group[column]) & same & (behind >= 0)
-                return visible if window is None else visible & (behind < window)
-
-            # Compiled, the mask is made block by block; else as a whole (n, n) matrix.
-            on = position.device
-            self.forest.cache[key] = create_block_mask(
-                seen, None, None, n, n, device=str(on), _compile=on.type == "cuda"
+            self.forest.cache[key] = self._mask_of(
+                window, torch.arange(self.forest.tokens, device=self.forest.ids.device)
             )
         return self.forest.cache[key]
+
+    def _mask_of(self, window: int | None, rows: Tensor) -> Any:
+        from torch.nn.attention.flex_attention import create_block_mask
+
+        group, branch = self.forest.branches()
+        position, n = self.forest.positions, self.forest.tokens
+
+        def seen(_b: Tensor, _h: Tensor, query: Tensor, column: Tensor) -> Tensor:
+            row = rows[query]
+            behind = position[row] - position[column]
+            same = (branch[column] == 0) | (branch[row] == branch[column])
+            visible = (group[row] == group[column]) & same & (behind >= 0)
+            return visible if window is None else visible & (behind < window)
+
+        # Compiled, the mask is made block by block; else as a whole (queries, n) matrix.
+        on = position.device
+        return create_block_mask(seen, None, None, len(rows), n, device=str(on), _compile=on.type == "cuda")
 
 
 @cache

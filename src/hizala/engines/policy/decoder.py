@@ -29,9 +29,12 @@ from hizala.engines.policy.arch import Arch, Rope
 
 
 class Attend(Protocol):
-    """Attention over a row: (N, heads, d), (N, kv_heads, d), (N, kv_heads, d), window -> (N, heads, d)."""
+    """Attention over a row: (N, heads, d), (N, kv_heads, d), (N, kv_heads, d), window -> (N, heads, d).
 
-    def __call__(self, q: Tensor, k: Tensor, v: Tensor, window: int | None) -> Tensor: ...
+    With `rows` (M,), ascending places in the row, the queries and the result are of those only: (M, heads, d).
+    """
+
+    def __call__(self, q: Tensor, k: Tensor, v: Tensor, window: int | None, rows: Tensor | None = None) -> Tensor: ...
 
 
 class Rotation(NamedTuple):
@@ -88,14 +91,20 @@ class Attention(nn.Module):
             self.q_norm = Norm(arch.head_dim, arch.eps, arch.norm_offset)
             self.k_norm = Norm(arch.head_dim, arch.eps, arch.norm_offset)
 
-    def project(self, x: Tensor, rotation: Rotation) -> tuple[Tensor, Tensor, Tensor]:
-        """Queries, keys and values of normed x (N, hidden), queries and keys normed per head and rotated."""
-        n, d = x.shape[0], self.arch.head_dim
-        q, k, v = (p(x).view(n, -1, d) for p in (self.q_proj, self.k_proj, self.v_proj))
+    def project(self, x: Tensor, rotation: Rotation, rows: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor]:
+        """Queries, keys and values of normed x (N, hidden), queries and keys normed per head and rotated.
+
+        With `rows` (M,) the queries are of those only.
+        """
+        d, turn = self.arch.head_dim, rotation
+        k, v = (p(x).view(len(x), -1, d) for p in (self.k_proj, self.v_proj))
+        if rows is not None:
+            x, turn = x.index_select(0, rows), Rotation(*(t.index_select(0, rows) for t in rotation))
+        q = self.q_proj(x).view(len(x), -1, d)
         if not self.arch.qk_norm:
-            return turn_heads(q, None, *rotation), turn_heads(k, None, *rotation), v
+            return turn_heads(q, None, *turn), turn_heads(k, None, *rotation), v
         eps, offset = self.arch.eps, self.arch.norm_offset
-        q = turn_heads(q, self.q_norm.weight, *rotation, eps, offset)
+        q = turn_heads(q, self.q_norm.weight, *turn, eps, offset)
         return q, turn_heads(k, self.k_norm.weight, *rotation, eps, offset), v
 
 
@@ -131,16 +140,17 @@ class Layer(nn.Module):
 
     def forward(self, x: Tensor, rotations: dict[Rope, Rotation], attend: Attend, rows: Tensor | None = None) -> Tensor:
         """The residual row (N, hidden) after this layer; where `rows` are given, only those (M, hidden)."""
-        q, k, v = self.project(x, rotations)
-        attended = attend(q, k, v, self.window)
-        if rows is not None:
-            x, attended = x.index_select(0, rows), attended.index_select(0, rows)
-        return self.finish(x, attended)
+        q, k, v = self.project(x, rotations, rows)
+        attended = attend(q, k, v, self.window, rows)
+        return self.finish(x if rows is None else x.index_select(0, rows), attended)
 
-    def project(self, x: Tensor, rotations: dict[Rope, Rotation]) -> tuple[Tensor, Tensor, Tensor]:
-        """Queries (N, heads, d), keys and values (N, kv_heads, d) of the residual row x, rotated."""
+    def project(
+        self, x: Tensor, rotations: dict[Rope, Rotation], rows: Tensor | None = None
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Queries (N, heads, d), of `rows` (M,) only where given, keys and values (N, kv_heads, d) of the residual
+        row x, rotated."""
         normed: Tensor = self.input_layernorm(x)
-        return self.self_attn.project(normed, rotations[self.rope])
+        return self.self_attn.project(normed, rotations[self.rope], rows)
 
     def finish(self, x: Tensor, attended: Tensor) -> Tensor:
         """The residual row after the attention output (N, heads, d) and the feed-forward block are added."""
@@ -199,7 +209,8 @@ class Decoder(nn.Module):
         Args:
             ids, positions: (N,) tokens and their positions.
             attend: who sees whom.
-            rows: (M,) row indices that are asked for; None for all. The last layer computes only what they need.
+            rows: (M,) places in the row that are asked for, ascending, each once; None for all. The last layer computes
+                only what they need.
             readout: made of the (M, hidden) states while the weights of the whole model are at hand (under FSDP they
                 are only during this call); its result is returned.
         """

@@ -5,8 +5,10 @@ Positions restart at the prompt's end for every response. A response sees its pr
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -29,44 +31,25 @@ class Span:
         return self.prompt + sum(self.responses)
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Forest:
-    """A row of N tokens holding G groups with R responses in all, M of whose tokens are counted.
+@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
+class Row:
+    """N tokens in a row: groups, each a prompt and the responses that branch from it.
 
     Attributes:
-        groups: the groups, in order.
-        spans: where each stands.
+        spans: where each group stands.
         ids: (N,) tokens.
         positions: (N,) positions; each response continues its prompt.
-        predictors: (M,) row index whose hidden state predicts a counted token.
-        targets: (M,) the counted tokens.
-        segments: (M,) the response each belongs to.
-        count: (R,) counted tokens of each response.
-        last: (R,) row index of each response's last token (its prompt's last token when it is empty).
-        marks: (S,) row index of each marked step's last token, in the order of responses and steps.
     """
 
-    groups: tuple[TokenGroup, ...]
     spans: tuple[Span, ...]
     ids: Tensor
     positions: Tensor
-    predictors: Tensor
-    targets: Tensor
-    segments: Tensor
-    count: Tensor
-    last: Tensor
-    marks: Tensor
     cache: dict[object, object] = field(default_factory=dict, repr=False)
 
     @property
     def tokens(self) -> int:
         """Tokens in the row."""
         return int(self.ids.shape[0])
-
-    @property
-    def scored(self) -> int:
-        """Counted tokens in the row."""
-        return int(self.targets.shape[0])
 
     def branches(self) -> tuple[Tensor, Tensor]:
         """(N,) group of each token and (N,) branch: 0 for a prompt, 1.. for the responses of its group."""
@@ -78,6 +61,87 @@ class Forest:
                 branch += [b + 1] * n
         device = self.ids.device
         return torch.tensor(group, device=device), torch.tensor(branch, device=device)
+
+
+@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
+class Forest(Row):
+    """A row of G groups with R responses in all, M of whose tokens are counted.
+
+    Attributes:
+        groups: the groups, in order.
+        predictors: (M,) row index whose hidden state predicts a counted token.
+        targets: (M,) the counted tokens.
+        segments: (M,) the response each belongs to.
+        count: (R,) counted tokens of each response.
+        last: (R,) row index of each response's last token (its prompt's last token when it is empty).
+        marks: (S,) row index of each marked step's last token, in the order of responses and steps.
+    """
+
+    groups: tuple[TokenGroup, ...]
+    predictors: Tensor
+    targets: Tensor
+    segments: Tensor
+    count: Tensor
+    last: Tensor
+    marks: Tensor
+
+    @property
+    def scored(self) -> int:
+        """Counted tokens in the row."""
+        return int(self.targets.shape[0])
+
+
+class Focus(NamedTuple):
+    """What there is to compute where the states of some rows only are asked for.
+
+    Attributes:
+        row: the tokens that are asked for or seen by one that is.
+        rows: (K,) places in it that are asked for, ascending, each once.
+        places: (M,) where each row that was asked for stands among `rows`.
+    """
+
+    row: Row
+    rows: Tensor
+    places: Tensor
+
+
+def focus(tree: Row, rows: Tensor) -> Focus:
+    """Leave out what no asked row sees: the ends of responses, and groups of which nothing is asked.
+
+    Args:
+        tree: a row of groups.
+        rows: (M,) places in it, in any order, repeats allowed.
+    """
+    # Where nothing is asked for, one token is computed: what follows stays part of the graph.
+    asked, places = torch.unique(rows if len(rows) else rows.new_zeros(1), return_inverse=True)
+    wanted: list[int] = asked.tolist()
+    spans, kept, start = [], [], 0
+
+    def reach(first: int, stop: int) -> int:
+        """Tokens of [first, stop) up to the last that is asked for."""
+        found = bisect_left(wanted, stop) - 1
+        return max(0, wanted[found] - first + 1) if found >= 0 else 0
+
+    for span in tree.spans:
+        at, lengths = span.start + span.prompt, []
+        for n in span.responses:
+            lengths.append(reach(at, at + n))
+            at += n
+        prompt = span.prompt if any(lengths) else reach(span.start, span.start + span.prompt)
+        if not prompt:
+            continue
+        spans.append(Span(start, prompt, tuple(lengths)))
+        start += spans[-1].tokens
+        kept.append(torch.arange(span.start, span.start + prompt))
+        at = span.start + span.prompt
+        for n, length in zip(span.responses, lengths, strict=True):
+            kept.append(torch.arange(at, at + length))
+            at += n
+    if start == tree.tokens:
+        return Focus(tree, asked, places[: len(rows)])
+    keep = torch.cat(kept).to(tree.ids.device)
+    row = Row(spans=tuple(spans), ids=tree.ids[keep], positions=tree.positions[keep])
+    return Focus(row, torch.searchsorted(keep, asked), places[: len(rows)])
 
 
 def pack(

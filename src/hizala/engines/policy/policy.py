@@ -21,7 +21,7 @@ from hizala.engines.policy.arch import Arch
 from hizala.engines.policy.attention import attend_over, checked
 from hizala.engines.policy.cache import Generates
 from hizala.engines.policy.decoder import Decoder
-from hizala.engines.policy.forest import Forest, pack
+from hizala.engines.policy.forest import Forest, focus, pack
 from hizala.errors import ConfigError, DataError, ModelError
 from hizala.records import TokenGroup
 
@@ -250,8 +250,17 @@ class Policy(Generates):
         return None
 
     def _forward(self, tree: Forest, rows: Tensor | None, readout: Callable[[Tensor], Any] | None) -> Any:
-        attend = attend_over(tree, self.arch.attention_scale, self.attention)
-        return self.module(tree.ids, tree.positions, attend, rows, readout)
+        if rows is None:
+            attend = attend_over(tree, self.arch.attention_scale, self.attention)
+            return self.module(tree.ids, tree.positions, attend, rows, readout)
+        row, asked, places = focus(tree, rows)
+
+        def spread(hidden: Tensor) -> Any:
+            states = hidden.index_select(0, places)
+            return states if readout is None else readout(states)
+
+        attend = attend_over(row, self.arch.attention_scale, self.attention)
+        return self.module(row.ids, row.positions, attend, asked, spread)
 
     def _head(self, kind: str) -> Callable[[Tensor], Tensor]:
         if kind not in self.module.heads:
