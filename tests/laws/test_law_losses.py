@@ -10,6 +10,7 @@ from conformance_entries import ENTRIES
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from loss_cases import PER_TOKEN, ROLES, TRAINED, Case, Table, make_case, value, with_branches
+from loss_laws import trained_function
 
 from hizala.core import losses as _registered  # noqa: F401  importing registers every loss
 from hizala.core.reduce import REDUCTIONS
@@ -132,28 +133,8 @@ def gradients(case: Case, loss: Loss, role: str) -> Table:
 @pytest.mark.parametrize("which", [0, -1])
 def test_gradient_check(loss: Loss, which: int) -> None:
     """Through every value that is trained; what is held fixed by definition is held fixed here too."""
-    case = make_case([[2, 3, 1][: width(loss)], [1, 2, 4][: width(loss)]], seed=4, weights=[1.0, 2.0])
-    case = with_branches(case, label=[[True, False, True][: width(loss)], [False, True, False][: width(loss)]])
-    params = ENTRIES[loss.name].settings[which]
-    roles = [role for role in TRAINED if role in loss.measures]
-    flat = [t.clone().requires_grad_(True) for role in roles for group in case.roles[role] for t in group]
-
-    def of(*values: torch.Tensor) -> torch.Tensor:
-        it = iter(values)
-        tried = case
-        for role in roles:
-            table = [[next(it) for _ in group] for group in case.roles[role]]
-            if loss.name == "tdpo2" and role == "divergence":  # the chosen side stops the gradient
-                table = [[old[0], new[1]] for old, new in zip(case.roles[role], table, strict=True)]
-            tried = tried.with_role(role, table)
-        if loss.name == "wpo":  # the weight is no function of the policy: move what it divides by along
-            tried = tried.with_role("collision", [
-                [c + (new - old).detach() for c, new, old in zip(*tables, strict=True)]
-                for tables in zip(case.roles["collision"], tried.roles["policy"], case.roles["policy"], strict=True)
-            ])  # fmt: skip
-        return value(loss, tried, **params)
-
-    assert torch.autograd.gradcheck(of, flat, eps=1e-6, atol=1e-7, rtol=1e-6)
+    of, leaves = trained_function(loss, ENTRIES[loss.name].settings[which])
+    assert torch.autograd.gradcheck(of, leaves, eps=1e-6, atol=1e-7, rtol=1e-6)
 
 
 @every_loss

@@ -7,27 +7,14 @@ import math
 import numpy as np
 import pytest
 import torch
+from conformance import ODD_PAIRS, case_for
 from conformance_entries import ENTRIES
-from loss_cases import Case, make_case, value, with_branches
+from loss_cases import Case, make_case, value
 
 from hizala.core.reduce import REDUCTIONS
 from hizala.registry import Loss, losses
 
-PAIRS = [(3, 5), (1, 1), (7, 2), (4, 0), (0, 6), (2, 2)]
-SETS = [(3, 5, 0), (1,), (7, 2, 4, 3), (4, 0), (2, 6, 1), (2, 2, 2, 2, 2)]
 WEIGHTS = [1.0, 2.0, 0.5, 1.0, 3.0, 1.5]
-
-
-def case_for(loss: Loss, weights: list[float] | None = None) -> Case:
-    """Groups of the loss's shape, some responses empty; thumbs and rankings of unequal sizes, some ranks tied."""
-    case = make_case(PAIRS if loss.data == "pair" else SETS, seed=11, weights=weights)
-    if loss.data != "ranking":
-        return case
-    ranks = [[b.rank for b in g.responses] for g in case.groups]
-    ranks[2], ranks[3] = [0, 1, 0, 2], [1, 1]
-    return with_branches(case, rank=ranks)
-
-
 SETTINGS = [(name, params) for name, entry in ENTRIES.items() for params in entry.settings]
 
 
@@ -103,20 +90,20 @@ def sums(case: Case, role: str) -> list[tuple[float, float]]:
 
 def test_dpo_gradient_is_the_papers() -> None:
     """Sec. 4: -beta * sigma(r_l - r_w) on every chosen token's log-prob, + on every rejected one's."""
-    beta, case = 0.7, make_case(PAIRS)
+    beta, case = 0.7, make_case(ODD_PAIRS)
     for group in case.roles["policy"]:
         for response in group:
             response.requires_grad_(True)
     value(losses.get("dpo"), case, beta=beta).backward()
     for index, ((cw, cl), (rw, rl)) in enumerate(zip(sums(case, "policy"), sums(case, "reference"), strict=True)):
-        slope = beta / (1 + math.exp(beta * ((cw - rw) - (cl - rl)))) / len(PAIRS)
+        slope = beta / (1 + math.exp(beta * ((cw - rw) - (cl - rl)))) / len(ODD_PAIRS)
         for response, sign in zip(case.roles["policy"][index], (-1, 1), strict=True):
             if len(response):
                 np.testing.assert_allclose(response.grad, sign * slope, rtol=1e-12)
 
 
 def test_dpo_metrics_are_implicit_rewards_and_ratios() -> None:
-    case = make_case(PAIRS)
+    case = make_case(ODD_PAIRS)
     metrics = case.call(losses.get("dpo"), beta=0.3).metrics
     policy, reference = np.array(sums(case, "policy")), np.array(sums(case, "reference"))
     ratio = policy - reference

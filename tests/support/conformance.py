@@ -12,13 +12,17 @@ import oracle_sets as on_sets
 import peers
 import torch
 from loss_cases import Case, make_case, value, with_branches
-from oracle_view import Numbers, lengths, log_ratio, softplus, totals
+from oracle_view import Numbers, lengths, log_ratio, sides, softplus, totals
 
 from hizala.core import losses as _registered  # noqa: F401  importing registers every loss
-from hizala.registry import losses
+from hizala.registry import Loss, losses
 
 PAIR_SIZES = [(3, 5), (1, 1), (7, 2), (4, 4), (2, 6), (2, 2)]
 LIST_SIZES = [(3, 5, 2), (1, 1), (7, 2, 4, 3), (4, 4), (2, 6, 1), (2, 2, 2, 2, 2)]
+
+# With empty responses, groups of one, and sizes that differ.
+ODD_PAIRS = [(3, 5), (1, 1), (7, 2), (4, 0), (0, 6), (2, 2)]
+ODD_SETS = [(3, 5, 0), (1,), (7, 2, 4, 3), (4, 0), (2, 6, 1), (2, 2, 2, 2, 2)]
 
 
 def pairs() -> Case:
@@ -42,6 +46,16 @@ def judged() -> Case:
     return with_branches(make_case(PAIR_SIZES, seed=3), score=[[0.8, 0.3]] * len(PAIR_SIZES))
 
 
+def won() -> Case:
+    """The same pairs with wins of probability 1 and 0."""
+    return with_branches(make_case(PAIR_SIZES, seed=3), score=[[1.0, 0.0]] * len(PAIR_SIZES))
+
+
+def first_step() -> Case:
+    """Thumbs before any statistic was kept."""
+    return replace(thumbs(), state={"up": 0.0, "down": 0.0})
+
+
 def thumbs_up(case: Case) -> Case:
     """Only the first response of each group."""
     groups = tuple(replace(g, responses=g.responses[:1]) for g in case.groups)
@@ -56,6 +70,16 @@ def graded() -> Case:
         for g in case.groups
     ]
     return with_branches(case, attributes=table)
+
+
+def case_for(loss: Loss, weights: list[float] | None = None) -> Case:
+    """Groups of the loss's shape, some responses empty; thumbs and rankings of unequal sizes, some ranks tied."""
+    case = make_case(ODD_PAIRS if loss.data == "pair" else ODD_SETS, seed=11, weights=weights)
+    if loss.data != "ranking":
+        return case
+    ranks = [[b.rank for b in g.responses] for g in case.groups]
+    ranks[2], ranks[3] = [0, 1, 0, 2], [1, 1]
+    return with_branches(case, rank=ranks)
 
 
 @dataclass(frozen=True)
@@ -128,6 +152,17 @@ def bco_pair(case: Case) -> float:
     """TRL's bco_pair: both terms of a pair are added, and no shift is kept."""
     win, lose = log_ratio(case)
     return mean(softplus(-0.3 * win) + softplus(0.3 * lose))
+
+
+def divergence_gap(case: Case) -> torch.Tensor:
+    """(P,) sequential KL of the rejected response less that of the chosen one."""
+    chosen, rejected = sides(totals(case, "divergence"))
+    return torch.tensor(rejected - chosen)
+
+
+def ours(name: str, case: Case, **params: Any) -> float:
+    """Our reduced loss."""
+    return float(value(losses.get(name), case, **params))
 
 
 def scores_of_pairs(case: Case) -> torch.Tensor:

@@ -198,12 +198,12 @@ PAIRWISE: dict[str, Entry] = {
         grid(beta=BETAS, alpha=(0.0, 0.01, 0.3)),
         (
             Peer(
-                "TRL reward, its margin set to alpha (|l| - |w|)",
+                "TRL reward with margins, on implicit rewards",
                 lambda case: peers.trl_reward(
                     c.implicit_rewards(case, 0.3), margins=torch.tensor(0.1 * (lengths(case)[1] - lengths(case)[0]))
                 ),
                 {"beta": 0.3, "alpha": 0.1},
-                reason="on implicit rewards the margin form is R-DPO",
+                reason="with margins of alpha times the rejected length less the chosen one's, that is R-DPO",
             ),
             nearest(0.3, "TRL has no R-DPO: its number lacks the length term", alpha=0.1),
         ),
@@ -211,12 +211,28 @@ PAIRWISE: dict[str, Entry] = {
     "tdpo1": Entry(
         on_pairs.tdpo1,
         grid(beta=BETAS),
-        (nearest(0.3, "no installed peer has TDPO: TRL's number lacks the sequential KL terms"),),
+        (
+            Peer(
+                "TRL reward with margins, on implicit rewards",
+                lambda case: peers.trl_reward(c.implicit_rewards(case, 0.3), margins=0.3 * c.divergence_gap(case)),
+                {"beta": 0.3},
+                reason="with margins of beta times the difference in sequential KL, that is TDPO1",
+            ),
+            nearest(0.3, "no installed peer has TDPO: TRL's number lacks the sequential KL terms"),
+        ),
     ),
     "tdpo2": Entry(
         on_pairs.tdpo2,
         grid(beta=BETAS, alpha=(0.0, 0.5, 1.0)),
-        (nearest(0.3, "no installed peer has TDPO: TRL's number lacks the sequential KL terms", alpha=0.5),),
+        (
+            Peer(
+                "TRL reward with margins, on implicit rewards",
+                lambda case: peers.trl_reward(c.implicit_rewards(case, 0.3), margins=0.15 * c.divergence_gap(case)),
+                {"beta": 0.3, "alpha": 0.5},
+                reason="with margins of alpha beta times the difference in sequential KL, that is TDPO2's value",
+            ),
+            nearest(0.3, "no installed peer has TDPO: TRL's number lacks the sequential KL terms", alpha=0.5),
+        ),
     ),
     "fdpo": Entry(
         on_pairs.fdpo,
@@ -254,7 +270,7 @@ PAIRWISE: dict[str, Entry] = {
                 "TRL reward with margins, on implicit rewards",
                 lambda case: peers.trl_reward(c.implicit_rewards(case, 0.3), margins=0.5 * c.margins(case)),
                 {"beta": 0.3, "alpha": 0.5},
-                reason="on implicit rewards the margin form is ODPO",
+                reason="that is ODPO",
             ),
         ),
     ),
@@ -408,6 +424,12 @@ SETS: dict[str, Entry] = {
                 "TRL has only wins of probability 1 and 0, added within a pair",
                 case=c.judged,
             ),
+            Peer(
+                "TRL DPO sppo_hard, grades 1 and 0, twice our mean over responses",
+                trl_dpo("sppo_hard", beta=0.3),
+                case=c.won,
+                ours=lambda case: 2 * c.ours("sppo_soft", case, beta=0.3),
+            ),
         ),
     ),
     "kto": Entry(
@@ -441,6 +463,12 @@ SETS: dict[str, Entry] = {
                 c.bco_pair,
                 "TRL adds both terms of a pair (twice the mean over responses) and keeps no reward shift",
                 case=c.thumbs,
+            ),
+            Peer(
+                "TRL DPO bco_pair, twice our mean at the first step",
+                trl_dpo("bco_pair", beta=0.3),
+                case=c.first_step,
+                ours=lambda case: 2 * c.ours("bco", case, beta=0.3),
             ),
         ),
     ),

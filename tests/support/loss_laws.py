@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import pytest
 import torch
 from hypothesis import settings
 from hypothesis import strategies as st
-from loss_cases import PER_TOKEN, TRAINED, Case, Table, make_case, value
+from loss_cases import PER_TOKEN, TRAINED, Case, Table, make_case, value, with_branches
 from torch import Tensor
 
 from hizala.registry import Loss
@@ -56,6 +56,52 @@ def slopes(loss: Loss, case: Case, role: str | None = None, **params: object) ->
     leaves = [[t.clone().requires_grad_(True) for t in group] for group in case.roles[name]]
     value(loss, case.with_role(name, leaves), **params).backward()
     return [[torch.zeros_like(t) if t.grad is None else t.grad for t in group] for group in leaves]
+
+
+def trained_function(loss: Loss, params: Mapping[str, Any]) -> tuple[Callable[..., Tensor], list[Tensor]]:
+    """The reduced loss as a function of every value it trains, and those values.
+
+    What is held fixed by definition is held fixed here too: WPO's weight is no function of the policy, and TDPO2
+    stops the gradient of the chosen response's divergence.
+    """
+    width = 2 if loss.data == "pair" else 3
+    case = make_case([[2, 3, 1][:width], [1, 2, 4][:width]], seed=4, weights=[1.0, 2.0])
+    case = with_branches(case, label=[[True, False, True][:width], [False, True, False][:width]])
+    roles = [role for role in TRAINED if role in loss.measures]
+    leaves = [t.clone().requires_grad_(True) for role in roles for group in case.roles[role] for t in group]
+
+    def of(*values: Tensor) -> Tensor:
+        given, tried = iter(values), case
+        for role in roles:
+            table = [[next(given) for _ in group] for group in case.roles[role]]
+            if loss.name == "tdpo2" and role == "divergence":
+                table = [[old[0], new[1]] for old, new in zip(case.roles[role], table, strict=True)]
+            tried = tried.with_role(role, table)
+        if loss.name == "wpo":
+            groups = zip(
+                *(c.roles[r] for c, r in ((case, "collision"), (tried, "policy"), (case, "policy"))), strict=True
+            )
+            along = [[c + (new - old).detach() for c, new, old in zip(*group, strict=True)] for group in groups]
+            tried = tried.with_role("collision", along)
+        return value(loss, tried, **params)
+
+    return of, leaves
+
+
+def slope_error(loss: Loss, params: Mapping[str, Any]) -> float:
+    """Largest difference between gradient and central differences of step 1e-6, relative above 1."""
+    of, leaves = trained_function(loss, params)
+    exact = torch.autograd.grad(of(*leaves), leaves, allow_unused=True)
+    worst = 0.0
+    for i, (leaf, slope) in enumerate(zip(leaves, exact, strict=True)):
+        for k in range(leaf.numel()):
+            step = torch.zeros_like(leaf)
+            step[k] = 1e-6
+            up, down = ([*leaves[:i], leaf + sign * step, *leaves[i + 1 :]] for sign in (1, -1))
+            numeric = float((of(*up) - of(*down)).detach()) / 2e-6
+            expected = 0.0 if slope is None else float(slope[k])
+            worst = max(worst, abs(numeric - expected) / max(1.0, abs(expected)))
+    return worst
 
 
 def swapped(case: Case) -> Case:

@@ -11,7 +11,7 @@ from oracle_view import Numbers, attributes, flat, labels, sigmoid, softplus, to
 
 
 def nll(case: Case) -> Numbers:
-    """-log pi of every counted token."""
+    """arXiv:2203.02155 sec. 3.5: -log pi of every counted token."""
     return -np.concatenate([response for group in tokens(case, "policy") for response in group])
 
 
@@ -25,7 +25,7 @@ def _ratios(case: Case) -> Numbers:
 
 
 def desirable_nll(case: Case) -> Numbers:
-    """-log pi of the tokens of responses with a thumb up, 0 for the others'."""
+    """arXiv:2203.02155 sec. 3.5 on thumbs up: -log pi of their tokens, 0 for those of thumbs down."""
     responses = [r for group in tokens(case, "policy") for r in group]
     return np.concatenate([-r if up else 0 * r for r, up in zip(responses, labels(case), strict=True)])
 
