@@ -37,7 +37,8 @@ def wpo(
         Terms: loss (P,), nats, averaged over pairs, not over weights; metrics `margin`, `accuracy`,
         `chosen_logratio`, `rejected_logratio`, `weight` (P,).
     Source: Zhou et al. 2024, arXiv:2406.11827, eq. 2 (sampled alignment of the weights).
-    Differs: TRL 1.16 (use_weighting) computes this weight; an empty response has weight 1 in both.
+    Differs: TRL 1.16 (use_weighting) computes this weight; the authors' code and TRL before 1.0 hold the product at
+        most 1. An empty response has weight 1.
     """
     ratios = log_ratios(policy, reference)
     h = beta * ratios.gap
