@@ -68,7 +68,9 @@ def reward_suite(context: EvalContext) -> SuiteResult:
         found = scores_of(context, model, some)
         scored = [Scored(groups[i], s, lengths[i], prompts[i]) for i, s in zip(graded, found, strict=True)]
         figures[model.name], details[model.name], noticed = _of_graded(context, model, scored)
-        measures[model.name] = {**accuracy_measures(pair_rows(scored)), **ranking_measures(scored)}
+        measured = {**accuracy_measures(pair_rows(scored)), **ranking_measures(scored)}
+        # A score put together of steps is a probability, no log-odds: it has no Bradley-Terry likelihood.
+        measures[model.name] = {n: m for n, m in measured.items() if n != "reward/nll" or model.steps is None}
         if made:
             score = _scorer(context, model)
             figures[model.name] |= style_figures(made, score, lambda gs: [_prompt(g) for g in gs], context.seed)

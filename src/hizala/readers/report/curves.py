@@ -80,9 +80,9 @@ def stage_charts(stage: StageView, phrases: Phrases) -> tuple[list[Chart], list[
 
 
 def final_accuracy(stage: StageView) -> tuple[float, Figure] | None:
-    """The last held-out preference accuracy of a training stage with its step."""
+    """The last held-out preference accuracy of a training stage with its step; that of single steps is none."""
     for name, points in stage.held_out.items():
-        if _last(name) == "accuracy" and points:
+        if _last(name) == "accuracy" and points and not name.startswith("step_"):
             return points[-1]
     return None
 

@@ -34,6 +34,14 @@ from hizala.readers.report.views import Figure, Results, StageView
 
 CEILING = "ceiling"
 MOST_MODELS = 12
+# The tables of figures and the measures in each, by how their names begin; the first that fits takes a measure.
+_TABLES: tuple[tuple[str, tuple[str, ...]], ...] = (
+    ("process", ("step_", "first_error")),
+    ("bias", ("length_", "flourish", "padding", "gold_correlation")),
+    ("calibration", ("nll", "ece", "brier", "temperature")),
+    ("lists", ("kendall", "ndcg", "top1")),
+    ("quality", ("",)),
+)
 _BRIER = ("score", "reliability", "resolution", "within")
 
 
@@ -87,19 +95,14 @@ def sections(stages: Sequence[StageView], phrases: Phrases) -> list[Rewards]:
 
 
 def _section(stage: StageView, results: Results, phrases: Phrases) -> Rewards:
-    whole = {
-        model: {name: f for name, f in table.items() if is_reward(name) and not name.startswith("reward/accuracy.")}
-        for model, table in results.models.items()
-    }
-    main = Results({m: {k: f for k, f in t.items() if k.startswith("reward/")} for m, t in whole.items()})
-    best = Results({m: {k: f for k, f in t.items() if k.startswith("best_of_n/")} for m, t in whole.items()})
+    best = Results({m: {k: f for k, f in t.items() if k.startswith("best_of_n/")} for m, t in results.models.items()})
     colours = slots(tuple(results.models))
     told = _models(results.details.get("reward"))
     curves, most = _curves(_models(results.details.get("best_of_n")), colours, phrases)
     kept = [p for p in results.paired if is_reward(p.metric) and not p.metric.startswith("reward/accuracy.")]
     return Rewards(
         stage,
-        matrices(main, phrases, section="reward"),
+        _tables(results, colours, phrases),
         paired_matrices(Results(results.models, tuple(kept)), phrases, section="reward"),
         [c for m, d in told.items() if (c := _reliability(m, d, results, phrases)) is not None],
         [row for m, d in told.items() for row in _brier(m, d, colours, phrases)],
@@ -109,6 +112,25 @@ def _section(stage: StageView, results: Results, phrases: Phrases) -> Rewards:
         most,
         [row for m, d in told.items() for row in _steps(m, d, colours, phrases)],
     )
+
+
+def _tables(results: Results, colours: Mapping[str, str], phrases: Phrases) -> list[Matrix]:
+    """The figures of held-out data, a table for each kind of question; a model stands only where it has figures."""
+    kinds: dict[str, list[str]] = {}
+    for name in dict.fromkeys(name for table in results.models.values() for name in table):
+        suite, _, rest = name.partition("/")
+        if suite == "reward" and not rest.startswith("accuracy."):
+            kind = next(kind for kind, heads in _TABLES if rest.startswith(heads))
+            kinds.setdefault(kind, []).append(name)
+    found = []
+    for kind, _ in reversed(_TABLES):
+        names = sorted(kinds.get(kind, ()), key=lambda name: phrases.order("metric", name.partition("/")[2]))
+        models = [m for m, table in results.models.items() if any(name in table for name in names)]
+        rows = {name: [results.models[m].get(name) for m in models] for name in names}
+        if rows:
+            columns = tuple((colours[m], phrases.name("model", m)) for m in models)
+            found.append(matrix_of(phrases, phrases.span(f"rewards.table.{kind}"), rows, columns))
+    return found
 
 
 def _models(value: object) -> dict[str, Mapping[str, Any]]:

@@ -15,6 +15,11 @@ PHRASES: dict[str, tuple[str, str]] = {
         "Buradaki hiçbir ödül modelinin eğitimde görmediği yanıtlarda ölçüldü. Doğruluk, tercih edilen yanıtın daha "
         "yüksek puan aldığı çiftlerin oranıdır; 0,5 rastlantı düzeyidir.",
     ),
+    "rewards.table.quality": ("Which response is better", "Hangi yanıt daha iyi"),
+    "rewards.table.lists": ("Rankings", "Sıralamalar"),
+    "rewards.table.calibration": ("Are its probabilities right", "Olasılıkları doğru mu"),
+    "rewards.table.bias": ("What else moves the score", "Puanı başka ne etkiliyor"),
+    "rewards.table.process": ("Steps", "Adımlar"),
     "rewards.calibration": ("Calibration", "Kalibrasyon"),
     "rewards.calibration.note": (
         "How sure the model is of the response it prefers, against how often people prefer it too. On the dashed line "
