@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
-    from torch import nn
+    from torch import Tensor, nn
 
     from hizala.core.logps import SeqLogps
     from hizala.records import Estimate, Finding, Group, Sample, TokenGroup, Verdict
@@ -39,6 +39,9 @@ class Policy(Protocol):
 
     def outputs(self, tree: Any, names: Collection[str], *, reference: Any = None) -> dict[str, Any]:
         """Several things one forward can give: policy, collision, divergence, values, scores, step_scores."""
+
+    def hidden(self, tree: Any) -> Tensor:
+        """(N, H) final hidden states of every token of the tree."""
 
     def reference(self) -> AbstractContextManager[None]:
         """While open, adapters are off: the policy is its own reference."""

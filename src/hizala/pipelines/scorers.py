@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from hizala.core.combine import aggregate
 from hizala.engines.policy import Policy, load
-from hizala.engines.reward import Classifier, Ensemble, Implicit, Process, Scorer, stepped
+from hizala.engines.reward import Classifier, Ensemble, Gate, Gated, Implicit, Outputs, Process, Scorer, gating, stepped
 from hizala.errors import ConfigError, DataError, TemplateError
 from hizala.protocols import Tokenizer
 from hizala.records import Group, TokenGroup
@@ -106,7 +106,7 @@ def load_scorer(
         path: of a reward model of responses or of steps (a stage's export, or any such classifier of transformers),
             or of a policy trained on preferences, whose implicit reward is taken; several make an ensemble.
         aggregation: for a model of steps: min, product, last or mean.
-        weights: for a model of several attributes: attribute -> weight.
+        weights: for a model of several attributes: attribute -> weight. A model with a gate needs none.
         how, lam: for an ensemble or a head of several members: mean, minimum, mean-std, mean-variance; its lam.
         centred: for an ensemble of directories: see `Ensemble`.
         reference, beta: for a policy: what it was trained from, and its beta.
@@ -153,6 +153,8 @@ def _single(
             )
         return Process(policy, aggregation=aggregation, token_budget=token_budget)
     _without_effect(path, "a model of responses", aggregation=aggregation, reference=reference, beta=beta)
+    if (path / gating.FILE).is_file() and weights is None and how is None:
+        return Gated(Outputs(policy, head.labels, token_budget=token_budget), Gate.load(path))
     return Classifier(policy, head.labels, weights=weights, how=how, lam=lam, token_budget=token_budget)
 
 

@@ -25,7 +25,34 @@ class Scorer(Protocol):
         """One (R,) array a group, its responses in order; NaN: not scored. Higher is better."""
 
 
-class Classifier:
+class Outputs:
+    """What a score head gives, before it becomes one score.
+
+    Args:
+        policy: with a score head of A outputs.
+        labels: names of the A outputs.
+        token_budget: tokens in one forward.
+    """
+
+    def __init__(self, policy: Policy, labels: Sequence[str], *, token_budget: int = 8192) -> None:
+        self.policy, self.labels, self.token_budget = policy, tuple(labels), token_budget
+
+    def outputs(self, groups: Sequence[TokenGroup]) -> list[Array]:
+        """One (R, A) array a group of what the head gives; NaN for a response without a token."""
+
+        def of(tree: Any) -> list[Array]:
+            given = self.policy.outputs(tree, ("scores",))["scores"].double().cpu().numpy()
+            table = given.reshape(len(given), -1)
+            if table.shape[1] != len(self.labels):
+                raise ConfigError(f"the score head gives {table.shape[1]} numbers for {len(self.labels)} labels")
+            empty = [not r.ids for group in tree.groups for r in group.responses]
+            return list(np.where(np.asarray(empty)[:, None], np.nan, table))
+
+        found = by_group(self.policy, groups, self.token_budget, of)
+        return [np.asarray(rows, dtype=np.float64).reshape(-1, len(self.labels)) for rows in found]
+
+
+class Classifier(Outputs):
     """A reward model with a score head.
 
     A head of several outputs becomes one score in a way that has to be said: `weights` for attributes, `how` for
@@ -51,7 +78,7 @@ class Classifier:
         lam: float | None = None,
         token_budget: int = 8192,
     ) -> None:
-        self.policy, self.labels, self.token_budget = policy, tuple(labels), token_budget
+        super().__init__(policy, labels, token_budget=token_budget)
         self.weights, self.how, self.lam = dict(weights or {}), how, lam
         several = len(self.labels) > 1
         if several and (weights is None) == (how is None):
@@ -70,20 +97,6 @@ class Classifier:
             if name not in self.labels:
                 known = ", ".join(self.labels)
                 raise ConfigError(f"no attribute '{name}'{nearest(name, self.labels)}", fix=f"known: {known}")
-
-    def outputs(self, groups: Sequence[TokenGroup]) -> list[Array]:
-        """One (R, A) array a group of what the head gives; NaN for a response without a token."""
-
-        def of(tree: Any) -> list[Array]:
-            given = self.policy.outputs(tree, ("scores",))["scores"].double().cpu().numpy()
-            table = given.reshape(len(given), -1)
-            if table.shape[1] != len(self.labels):
-                raise ConfigError(f"the score head gives {table.shape[1]} numbers for {len(self.labels)} labels")
-            empty = [not r.ids for group in tree.groups for r in group.responses]
-            return list(np.where(np.asarray(empty)[:, None], np.nan, table))
-
-        found = by_group(self.policy, groups, self.token_budget, of)
-        return [np.asarray(rows, dtype=np.float64).reshape(-1, len(self.labels)) for rows in found]
 
     def score(self, groups: Sequence[TokenGroup]) -> list[Array]:
         """One (R,) array a group; see `Scorer`."""
