@@ -3,6 +3,7 @@
 from hizala.algorithms import algorithms
 from hizala.core import losses as _losses  # registers the losses that rows speak of
 from hizala.pipelines import generated
+from hizala.pipelines.gating import SUMMARY, GateSettings
 from hizala.pipelines.settings import MIXTURE, MIXTURE_SUMMARY, EvaluateSettings, mixture_model, stage_model
 from hizala.registry import StageSpec, stages
 
@@ -18,6 +19,8 @@ def register() -> None:
         summary = "measure every model made so far, with intervals and paired differences"
         spec = StageSpec("evaluate", EvaluateSettings, "hizala.pipelines.evaluate:evaluate", summary)
         stages.add("evaluate", spec)
+    if "reward_gate" not in stages:
+        stages.add("reward_gate", StageSpec("reward_gate", GateSettings, "hizala.pipelines.gating:train_gate", SUMMARY))
     generated.register()
 
 

@@ -13,6 +13,7 @@ from hizala.canonical import digest, file_digest
 from hizala.core.combine import AGGREGATIONS
 from hizala.engines.policy import classify
 from hizala.engines.policy.arch import read_config
+from hizala.engines.reward.gating import FILE as GATE
 from hizala.errors import ConfigError, nearest
 from hizala.pipelines.context import ModelRef
 from hizala.pipelines.evals.suite import Rewarded
@@ -47,7 +48,8 @@ def rewarded(ref: ModelRef, how: Opening) -> list[Rewarded]:
     """A reward model in every way its numbers become one score, named MODEL or MODEL:WAY.
 
     One output: itself. Members of an ensemble: each combination, and the first member alone. Attributes: each by
-    itself, and their weighted sum where weights are given. Steps: each aggregation.
+    itself, and their weighted sum where weights are given; with a gate of its own, the gate's mixture goes under the
+    model's name and a weighted sum under MODEL:weighted. Steps: each aggregation.
 
     Raises:
         ModelError: the directory cannot be read.
@@ -61,6 +63,8 @@ def rewarded(ref: ModelRef, how: Opening) -> list[Rewarded]:
         )
     labels = classify.labels_of(config, max(len(config.get("id2label") or {}), 1))
     ways = {way: {"aggregation": way} for way in AGGREGATIONS} if kind == "step" else _ways(labels, how.weights)
+    if kind == "score" and (ref.path / GATE).is_file():
+        ways = {way or "weighted": said for way, said in ways.items()} | {"": {}}
     return [
         Rewarded(
             f"{ref.name}:{way}" if way else ref.name,
