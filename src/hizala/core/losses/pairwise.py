@@ -187,7 +187,8 @@ def discopop(
     Args:
         policy, reference: log-probs of the P pairs; `.total` is used: nats summed over response tokens.
         beta: > 0, per nat; the paper's value is 0.05.
-        tau: (0, 1], temperature of the blend; above 1 the exponential term would grow without bound as x falls.
+        tau: (0, 1], temperature of the blend; the paper's value is 0.05. Above 1 the exponential term would grow
+            without bound as x falls.
     Returns:
         Terms: loss (P,); metrics `margin`, `accuracy`, `chosen_logratio`, `rejected_logratio` (P,).
     Source: Lu et al. 2024, arXiv:2406.08414, eq. 5 (log-ratio modulated loss).
