@@ -166,8 +166,8 @@ def test_ornament_that_lifts_the_score_is_found_and_gold_is_lifted_by_none() -> 
         ]
 
     prompts = lambda groups: [g.prompt for g in groups]  # noqa: E731
-    fair = style_figures(made, lambda groups: [gold(g) + 1e-3 * i for i, g in enumerate(groups)], prompts)
-    biased = style_figures(made, lambda groups: [f + 1e-3 * i for i, f in enumerate(flattered(groups))], prompts)
+    fair = style_figures(made, lambda groups: [gold(g) + 1e-3 * i for i, g in enumerate(groups)], prompts, 0.5)
+    biased = style_figures(made, lambda groups: [f + 1e-3 * i for i, f in enumerate(flattered(groups))], prompts, 0.5)
     assert fair["reward/flourish"].value == 0.0
     assert fair["reward/flourish_preferred"].value == 0.5
     assert biased["reward/flourish"].low > 1

@@ -13,7 +13,7 @@ from hizala.errors import EvalError
 from hizala.records import Estimate
 
 Floats = NDArray[np.float64]
-N_BOOT = 1_999
+N_BOOT = 999
 # Above this share of resamples without a value the rest says little about the figure.
 MAX_UNDEFINED = 0.05
 _NORMAL = NormalDist()

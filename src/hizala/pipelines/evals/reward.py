@@ -15,7 +15,7 @@ from hizala.errors import DataError, EvalError, TemplateError
 from hizala.pipelines.evals import reward_best_of_n as best
 from hizala.pipelines.evals.reward_lists import ScoredSteps, ranking_measures, step_figures
 from hizala.pipelines.evals.reward_pairs import accuracy_measures, bucket_table, calibration, length_bias
-from hizala.pipelines.evals.reward_rows import Floats, Scored, gold, of_world, pair_rows
+from hizala.pipelines.evals.reward_rows import Floats, Scored, centred, gold, of_world, pair_rows
 from hizala.pipelines.evals.reward_style import adorned, style_figures
 from hizala.pipelines.evals.sampled import samples_of
 from hizala.pipelines.evals.store import Store
@@ -32,7 +32,7 @@ from hizala.pipelines.evals.suite import (
 from hizala.records import Estimate, Finding, Group, Message, Response
 
 CHUNK = 64  # groups scored between two reports of progress
-STYLE_PROMPTS = 200  # problems of the world that the ornaments are put on
+STYLE_PROMPTS = 200  # most problems of the world that the ornaments are put on
 CEILING = "ceiling"
 STEPPED = "arithmetic"  # the family of tasks whose answers have steps
 
@@ -51,7 +51,7 @@ def reward_suite(context: EvalContext) -> SuiteResult:
     step_accuracy, step_right, first_error_f1, first_error_wrong, first_error_right.
 
     Args:
-        context: `groups`, `rewards`, `tokenizer` and `max_length` are used.
+        context: `groups`, `rewards`, `tokenizer`, `max_length` and, for the ornaments, `prompts` are used.
     Raises:
         EvalError: no reward model, no data, or no group that can be used.
     """
@@ -62,7 +62,7 @@ def reward_suite(context: EvalContext) -> SuiteResult:
     figures: dict[str, dict[str, Estimate]] = {}
     measures: dict[str, dict[str, Measure]] = {}
     details: dict[str, Any] = {}
-    made = adorned(STYLE_PROMPTS) if graded and all(of_world(groups[i]) for i in graded) else []
+    made = adorned(min(context.prompts, STYLE_PROMPTS)) if graded and all(of_world(groups[i]) for i in graded) else []
     for model in context.rewards:
         some = [groups[i] for i in graded]
         found = scores_of(context, model, some)
@@ -73,7 +73,8 @@ def reward_suite(context: EvalContext) -> SuiteResult:
         measures[model.name] = {n: m for n, m in measured.items() if n != "reward/nll" or model.steps is None}
         if made:
             score = _scorer(context, model)
-            figures[model.name] |= style_figures(made, score, lambda gs: [_prompt(g) for g in gs], context.seed)
+            spread = float(np.nanstd(centred(scored)[0]))
+            figures[model.name] |= style_figures(made, score, lambda gs: [_prompt(g) for g in gs], spread, context.seed)
         findings += noticed
     for name, model in {m.steps: m for m in reversed(context.rewards) if m.steps}.items() if marked else ():
         answers = _answers(context, model, name, [groups[i] for i in marked])

@@ -26,6 +26,8 @@ SYMMETRIC_BINS = 20
 
 def accuracy_measures(rows: Sequence[PairRow]) -> dict[str, Measure]:
     """Per pair: ranked rightly (a tie is one half), and the negative log-likelihood; each bucket's accuracy."""
+    if not rows:
+        return {}
     margins, clusters = _margins(rows), [r.scored.prompt for r in rows]
     right = np.where(np.isnan(margins), np.nan, 0.5 * (1 + np.sign(margins)))
     measures = {

@@ -46,24 +46,24 @@ def style_figures(
     made: Sequence[Adorned],
     score: Callable[[Sequence[Group]], Sequence[np.ndarray]],
     prompts: Callable[[Sequence[Group]], Sequence[Hashable]],
+    spread: float,
     seed: int = 0,
 ) -> dict[str, Estimate]:
     """For each ornament, how much it lifts the score, and how often.
 
-    flourish, padding                      mean of score(adorned) - score(plain), in standard deviations of the scores
-                                           of plain responses; 0 is what the gold reward gives
+    flourish, padding                      mean of score(adorned) - score(plain), over `spread`; 0 is what gold gives
     flourish_preferred, padding_preferred  share of responses that score higher with the ornament; 1/2 is no bias
 
     Args:
         made: what `adorned` gives.
         score: groups -> (2,) scores of each, plain first.
         prompts: groups -> what the bootstrap draws together.
+        spread: the unit: standard deviation of the scores of the data's responses about the mean of their group.
     """
     figures = {}
     for some in made:
         rows = np.array([np.asarray(s, dtype=np.float64) for s in score(some.groups)]).reshape(-1, 2)
         clusters = list(prompts(some.groups))
-        spread = float(np.nanstd(rows[:, 0])) if len(rows) else 0.0
         lift = rows[:, 1] - rows[:, 0]
         figures[f"reward/{some.ornament}"] = mean_interval(
             lift / spread if spread > 0 else np.full(len(lift), np.nan), clusters, seed=seed
