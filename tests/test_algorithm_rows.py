@@ -1,0 +1,52 @@
+"""The table's rows: every one can be trained, and starts from the settings that are promised."""
+
+from __future__ import annotations
+
+import inspect
+
+import pytest
+
+from hizala.algorithms import algorithms
+from hizala.engines.train.objective import Objective
+from hizala.pipelines.settings import stage_model
+from hizala.registry import DATA_SHAPES, losses
+
+ROWS = list(algorithms)
+
+
+@pytest.mark.parametrize("row", ROWS, ids=lambda row: row.name)
+def test_a_row_makes_an_objective_of_losses_on_its_own_data(row: object) -> None:
+    defaults = stage_model(row).model_fields  # type: ignore[arg-type]
+    mine = {p for name in row.losses for p in inspect.signature(losses.get(name).fn).parameters}  # type: ignore[attr-defined]
+    params = {k: v for k, v in row.defaults.items() if k in mine}  # type: ignore[attr-defined]
+    objective = Objective.of(row, params, reduction=row.defaults.get("reduction"))  # type: ignore[arg-type, attr-defined]
+    assert row.data in DATA_SHAPES  # type: ignore[attr-defined]
+    assert {part.loss.data for part in objective.parts} == {row.data}  # type: ignore[attr-defined]
+    assert all(defaults[k].default == v for k, v in row.defaults.items())  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize(
+    ("row", "expected"),
+    [
+        ("dpo", {"beta": 0.1, "label_smoothing": 0.0, "chosen_nll_weight": 0.0}),
+        ("cdpo", {"beta": 0.1, "label_smoothing": 0.1}),
+        ("ipo", {"tau": 0.1, "normalise": "sum"}),
+        ("simpo", {"beta": 2.0, "gamma": 1.0, "chosen_nll_weight": 0.0}),
+        ("cpo", {"beta": 0.1, "chosen_nll_weight": 1.0}),
+        ("orpo", {"chosen_nll_weight": 1.0, "orpo_weight": 0.1, "reduction": "response"}),
+        ("rpo", {"dpo_weight": 1.0, "chosen_nll_weight": 1.0, "reduction": "response"}),
+        ("kto", {"desirable_weight": 1.0, "undesirable_weight": 1.0, "decay": 0.0, "desirable_nll_weight": 0.0}),
+        ("exo", {"label_smoothing": 1e-3}),
+        ("dpo_norm", {"beta": 5.0}),
+        ("tdpo", {"alpha": 0.5}),
+        ("discopop", {"beta": 0.05, "tau": 0.2}),
+    ],
+)
+def test_a_row_starts_from_the_settings_its_page_promises(row: str, expected: dict[str, object]) -> None:
+    fields = stage_model(algorithms.get(row)).model_fields
+    assert {name: fields[name].default for name in expected} == expected
+
+
+def test_no_likelihood_term_is_added_unasked_but_where_the_paper_has_one() -> None:
+    with_nll = {row.name for row in ROWS if any("nll" in name and weight for name, weight in row.losses.items())}
+    assert with_nll == {"sft", "cpo", "orpo", "rpo", "slic"}
