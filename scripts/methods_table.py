@@ -11,9 +11,9 @@ import re
 import sys
 from pathlib import Path
 
-import hizala.core.losses  # noqa: F401 (registers the losses)
+import hizala.pipelines  # noqa: F401 (registers losses and stages)
 from hizala.algorithms import Algorithm, algorithms
-from hizala.registry import losses
+from hizala.registry import losses, stages
 
 ROOT = Path(__file__).resolve().parents[1]
 METHODS = ROOT / "docs" / "methods"
@@ -47,8 +47,13 @@ def page_of() -> dict[str, str]:
     for page in sorted(METHODS.glob("*.md")):
         if page != TABLE:
             title = page.read_text(encoding="utf-8").split("\n", 1)[0]
-            found.update(dict.fromkeys((n for n in named(title) if n in algorithms or n in losses), page.name))
+            found.update(dict.fromkeys((n for n in named(title) if n in stages or n in losses), page.name))
     return found
+
+
+def beside() -> list[str]:
+    """The stages that make models and are no row of the table."""
+    return [name for name in stages.names() if name not in algorithms and name != "evaluate"]
 
 
 def _value(value: object) -> str:
@@ -73,6 +78,10 @@ def table() -> str:
         if rows:
             parts.append(f"\n## {title}\n\n| row | what it is | data | losses | defaults of its own | source |")
             parts.append("\n|---|---|---|---|---|---|\n" + "\n".join(_row(row, where) for row in rows) + "\n")
+    parts.append("\n## Stages that are no row\n\n| stage | what it does |\n|---|---|\n")
+    for name in beside():
+        link = f"[`{name}`]({where[name]})" if name in where else f"`{name}`"
+        parts.append(f"| {link} | {stages.get(name).summary} |\n")
     parts.append("\n## Losses\n\n| loss | data | source |\n|---|---|---|\n")
     for entry in losses:
         name = f"[`{entry.name}`]({where[entry.name]})" if entry.name in where else f"`{entry.name}`"
