@@ -72,8 +72,9 @@ def _check_evaluation(settings: EvaluateSettings, trained: Mapping[str, TrainSet
             f"held_out_of: there is no training stage '{name}' before this one{nearest(name, trained)}",
             fix=f"stages before it: {', '.join(trained) or 'none'}",
         )
-    if settings.data is not None and any(spec.needs_pairs for spec in specs):
-        open_source(settings.data, shape="pair", format=settings.format, limit=settings.limit)
+    if settings.data is not None:
+        shape = "pair" if any(spec.needs_pairs for spec in specs) else None
+        open_source(settings.data, shape=shape, format=settings.format, limit=settings.limit)
 
 
 @contextmanager

@@ -141,11 +141,16 @@ def buckets(rows: Sequence[PairRow]) -> list[Bucket]:
 
 
 def _sources(rows: Sequence[PairRow]) -> list[Bucket]:
-    kinds = [str(row.scored.group.meta.get("source") or row.scored.group.meta.get("task") or "") for row in rows]
+    kinds = [_source(row.scored.group) for row in rows]
     names = sorted(set(kinds) - {""}, key=lambda kind: (-kinds.count(kind), kind))[:MOST_SOURCES]
     if len(names) < 2:
         return []
     return [Bucket("source", name, None, None, np.array([kind == name for kind in kinds])) for name in sorted(names)]
+
+
+def _source(group: Group) -> str:
+    """Where a group comes from, by whatever column says so."""
+    return next((str(group.meta[name]) for name in ("source", "dataset", "task") if group.meta.get(name)), "")
 
 
 def _quantiles(by: str, values: Floats, names: Sequence[str]) -> list[Bucket]:

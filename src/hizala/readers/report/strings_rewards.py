@@ -62,7 +62,7 @@ PHRASES: dict[str, tuple[str, str]] = {
         "shorter.",
         "Yalnız uzunluğu öğrenmiş bir model, tercih edilen yanıt uzunsa haklı, kısaysa haksız çıkar.",
     ),
-    "rewards.curve": ("Over-optimisation", "Aşırı en iyileme"),
+    "rewards.curve": ("Over-optimisation", "Aşırı eniyileme"),
     "rewards.curve.note": (
         "From n samples of the policy the one that the reward model likes most is taken. The score that the model "
         "gives rises always; where the gold reward stops rising or falls, it is being exploited. n runs from 1 to "
