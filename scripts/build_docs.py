@@ -26,7 +26,10 @@ from mdit_py_plugins.dollarmath import dollarmath_plugin
 
 ROOT = Path(__file__).resolve().parents[1]
 # Turkish pages whose file has another name than the English one.
-TURKISH = {"methods/reward-models.md": "tr/methods/odul-modelleri.md"}
+TURKISH = {
+    "reward-models.md": "tr/odul-modelleri.md",
+    "methods/reward-models.md": "tr/methods/odul-modelleri.md",
+}
 WORDS = {
     "en": {"home": "Hizala", "methods": "Methods", "guide": "Guide", "world": "World", "other": "Türkçe"},
     "tr": {"home": "Hizala", "methods": "Yöntemler", "guide": "Kılavuz", "world": "Dünya", "other": "English"},
