@@ -114,6 +114,27 @@ def test_rankings_and_marked_steps_are_measured_beside_pairs() -> None:
     assert found["prm"]["reward/first_error_right"].value == 1.0
 
 
+def test_an_attribute_is_held_against_its_own_grades_and_a_whole_score_against_the_whole() -> None:
+    class Grades:
+        def __init__(self, name: str | None) -> None:
+            self.name = name
+
+        def score(self, groups):
+            return [
+                np.array([(r.score if self.name is None else r.attributes.get(self.name, 0.0)) for r in g.responses])
+                for g in groups
+            ]
+
+    data = world.attributes(120, split="test")
+    named = [Rewarded(f"rm:{n}", f"d{n}", lambda n=n: Grades(n), attribute=n) for n in ("reasoning", "verbosity")]
+    crossed = Rewarded("crossed", "x", lambda: Grades("flattery"), attribute="verbosity")
+    figures = reward_suite(context([*named, crossed, model("whole", Grades(None))], data)).models
+    for name in ("rm:reasoning", "rm:verbosity", "whole"):
+        assert figures[name]["reward/grade_correlation"].value == pytest.approx(1.0)
+    assert figures["crossed"]["reward/grade_correlation"].high < 0.9
+    assert "reward/accuracy" not in figures["whole"]
+
+
 def test_scores_of_steps_have_no_likelihood_and_no_calibration() -> None:
     pairs = world.preferences(20, split="test")
     figures = reward_suite(context([model("prm:min", ByGold(), "prm")], pairs)).models["prm:min"]
@@ -156,7 +177,7 @@ def test_what_does_not_fit_is_left_out_and_what_is_not_scored_is_counted() -> No
         ([], [], "needs a reward model"),
         ([model("fair", ByGold())], None, "needs data"),
         ([model("fair", ByGold())], [], "none of 0"),
-        ([model("fair", ByGold())], world.chat(2), "one response and no marked steps"),
+        ([model("fair", ByGold())], world.chat(2), "no grade and no marked steps"),
     ],
 )
 def test_what_cannot_be_measured_is_refused(rewards, groups, words) -> None:

@@ -14,7 +14,13 @@ from hizala.canonical import digest
 from hizala.errors import DataError, EvalError, TemplateError
 from hizala.pipelines.evals import reward_best_of_n as best
 from hizala.pipelines.evals.reward_lists import ScoredSteps, ranking_measures, step_figures
-from hizala.pipelines.evals.reward_pairs import accuracy_measures, bucket_table, calibration, length_bias
+from hizala.pipelines.evals.reward_pairs import (
+    accuracy_measures,
+    bucket_table,
+    calibration,
+    grade_correlation,
+    length_bias,
+)
 from hizala.pipelines.evals.reward_rows import Floats, Scored, centred, gold, of_world, pair_rows
 from hizala.pipelines.evals.reward_style import adorned, style_figures
 from hizala.pipelines.evals.sampled import samples_of
@@ -47,8 +53,8 @@ def reward_suite(context: EvalContext) -> SuiteResult:
                                   not of models that score steps, whose scores are no log-odds
       length_*, gold_correlation  see `reward_pairs.length_bias`
       flourish, padding           see `reward_style.style_figures`; where the data are of the embedded world
-    Of rankings: kendall_tau, ndcg, ndcg_exponential, ndcg_3, top1. Of marked steps, for models that score steps:
-    step_accuracy, step_right, first_error_f1, first_error_wrong, first_error_right.
+    Of rankings: kendall_tau, ndcg, ndcg_exponential, ndcg_3, top1. Of graded responses: grade_correlation. Of marked
+    steps, for models that score steps: step_accuracy, step_right, first_error_f1, first_error_wrong, first_error_right.
 
     Args:
         context: `groups`, `rewards`, `tokenizer`, `max_length` and, for the ornaments, `prompts` are used.
@@ -57,7 +63,7 @@ def reward_suite(context: EvalContext) -> SuiteResult:
     """
     groups, lengths, findings = _material(context)
     prompts = [_prompt(group) for group in groups]
-    graded = [i for i, group in enumerate(groups) if len(group.responses) > 1]
+    graded = [i for i, group in enumerate(groups) if len(group.responses) > 1 or _is_graded(group)]
     marked = [i for i, group in enumerate(groups) if _is_marked(group)]
     figures: dict[str, dict[str, Estimate]] = {}
     measures: dict[str, dict[str, Measure]] = {}
@@ -66,12 +72,14 @@ def reward_suite(context: EvalContext) -> SuiteResult:
     for model in context.rewards:
         some = [groups[i] for i in graded]
         found = scores_of(context, model, some)
-        scored = [Scored(groups[i], s, lengths[i], prompts[i]) for i, s in zip(graded, found, strict=True)]
+        every = [Scored(groups[i], s, lengths[i], prompts[i]) for i, s in zip(graded, found, strict=True)]
+        scored = [one for one in every if len(one.scores) > 1]
         figures[model.name], details[model.name], noticed = _of_graded(context, model, scored)
+        figures[model.name] |= grade_correlation(every, model.attribute, context.seed)
         measured = {**accuracy_measures(pair_rows(scored)), **ranking_measures(scored)}
         # A score put together of steps is a probability, no log-odds: it has no Bradley-Terry likelihood.
         measures[model.name] = {n: m for n, m in measured.items() if n != "reward/nll" or model.steps is None}
-        if made:
+        if made and scored:
             score = _scorer(context, model)
             spread = float(np.nanstd(centred(scored)[0]))
             figures[model.name] |= style_figures(made, score, lambda gs: [_prompt(g) for g in gs], spread, context.seed)
@@ -248,6 +256,10 @@ def _prompt(group: Group) -> Hashable:
     return tuple((m.role, m.content) for m in group.prompt)
 
 
+def _is_graded(group: Group) -> bool:
+    return any(r.score is not None or r.attributes for r in group.responses)
+
+
 def _is_marked(group: Group) -> bool:
     return any(step.correct is not None for r in group.responses for step in r.steps)
 
@@ -268,11 +280,11 @@ def _material(context: EvalContext) -> tuple[list[Group], list[NDArray[np.int64]
         )
     groups, lengths, dropped, cut = [], [], [], []
     for group in context.groups():
-        if len(group.responses) < 2 and not _is_marked(group):
+        if len(group.responses) < 2 and not _is_marked(group) and not _is_graded(group):
             raise EvalError(
-                "a group has one response and no marked steps: there is nothing to measure a reward model by",
+                "a group has one response, no grade and no marked steps: there is nothing to measure a reward model by",
                 where=group.id,
-                fix="give pairs, rankings or marked steps",
+                fix="give pairs, rankings, grades or marked steps",
             )
         try:
             tokens = context.tokenizer.encode_group(group, max_length=context.max_length)

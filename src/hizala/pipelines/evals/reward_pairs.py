@@ -150,6 +150,28 @@ def length_bias(groups: Sequence[Scored], rows: Sequence[PairRow], seed: int = 0
     return figures
 
 
+def grade_correlation(groups: Sequence[Scored], attribute: str | None, seed: int = 0) -> dict[str, Estimate]:
+    """Spearman's correlation of the score with the annotator's grades, over all responses that have one.
+
+    Scores learnt from comparisons have another constant for each prompt; of them this says little.
+
+    Args:
+        groups: as scored.
+        attribute: which grade; None is the score of the response as a whole.
+        seed: of the bootstrap.
+    """
+    rows = [
+        (score, grade, scored.prompt)
+        for scored in groups
+        for score, response in zip(scored.scores, scored.group.responses, strict=True)
+        if (grade := response.score if attribute is None else response.attributes.get(attribute)) is not None
+    ]
+    if not rows:
+        return {}
+    scores, grades, prompts = zip(*rows, strict=True)
+    return {"reward/grade_correlation": correlation_interval(scores, grades, clusters=prompts, seed=seed)}
+
+
 def _margins(rows: Sequence[PairRow]) -> Floats:
     return np.array([r.margin for r in rows], dtype=np.float64)
 

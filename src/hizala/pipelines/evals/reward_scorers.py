@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -13,6 +12,7 @@ from hizala.canonical import digest, file_digest
 from hizala.core.combine import AGGREGATIONS
 from hizala.engines.policy import classify
 from hizala.engines.policy.arch import read_config
+from hizala.engines.policy.heads import is_ensemble
 from hizala.engines.reward.gating import FILE as GATE
 from hizala.errors import ConfigError, nearest
 from hizala.pipelines.context import ModelRef
@@ -22,7 +22,6 @@ from hizala.pipelines.scorers import TextScorer, load_scorer
 
 # How members are combined, with the weight of their disagreement where one is needed: one standard deviation.
 COMBINED: tuple[tuple[str, float | None], ...] = (("mean", None), ("minimum", None), ("mean-std", 1.0))
-_MEMBER = re.compile(r"member_\d+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +70,7 @@ def rewarded(ref: ModelRef, how: Opening) -> list[Rewarded]:
             _key(how, ref.digest, said),
             partial(_open, ref.path, ref.path, how, said),
             steps=ref.name if kind == "step" else None,
+            attribute=way if kind == "score" and way in labels and not _MEMBER.fullmatch(way) else None,
         )
         for way, said in ways.items()
     ]
@@ -81,7 +81,7 @@ def _ways(labels: Sequence[str], weights: Mapping[str, float]) -> dict[str, dict
     if len(labels) == 1:
         return {"": {}}
     alone = {label: {"weights": {label: 1.0}} for label in labels}
-    if all(_MEMBER.fullmatch(label) for label in labels):
+    if is_ensemble(labels):
         return {**{way: {"how": way, "lam": lam} for way, lam in COMBINED}, labels[0]: alone[labels[0]]}
     for name in weights:
         if name not in labels:

@@ -64,12 +64,14 @@ class Rewarded:
         load: opens it, as `Evaluated.load` does.
         steps: name under which its figures of marked steps stand, where what `load` gives is a `StepScorer`; the same
             for every way its steps become one score.
+        attribute: the graded quality its score predicts; None: the response as a whole.
     """
 
     name: str
     digest: str
     load: Callable[[], Scorer]
     steps: str | None = None
+    attribute: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -117,7 +117,7 @@ PHRASES: dict[str, tuple[str, str]] = {
     "metric.first_error_f1": ("First error, F1", "İlk hata, F1"),
     "metric.first_error_wrong": ("First error found", "İlk hatası bulunan"),
     "metric.first_error_right": ("Right answers left alone", "Hatasız diye bırakılan doğru"),
-    "metric.attribute": ("Correlation with the attribute", "Nitelikle korelasyon"),
+    "metric.grade_correlation": ("Correlation with the grades", "Notlarla korelasyon"),
     "metric.gold": ("Gold reward", "Altın ödül"),
     "metric.proxy": ("Rise of its own score, in sd", "Kendi puanının artışı (ss)"),
     "metric.gain": ("Gold gain of the largest n", "En büyük n ile altın kazanç"),
