@@ -49,6 +49,13 @@ the tolerance of the test. *differs*: another equation; the test holds the peer 
 last column names, so that the page cannot go stale unseen.
 
 """
+OPTIMA = """
+## Closed-form optima
+
+A table of five logits in float64, rewards planted, minimised by L-BFGS (`tests/support/closed_forms.py`). *Error*: the
+largest difference of a probability from the optimum, or of a reward when both are centred.
+
+"""
 LAW_HEAD = """
 ## Laws
 
@@ -151,6 +158,17 @@ def peer_rows(numbers: bool) -> list[str]:
     return out
 
 
+def optimum_rows(numbers: bool) -> list[str]:
+    """One line a closed form."""
+    from closed_forms import OPTIMA as optima
+
+    out = ["| loss | ends at | sample | error | allowed |", "|---|---|---|---|---|"]
+    for o in optima:
+        error = f"{o.error():.0e}" if numbers else ""
+        out.append(f"| `{o.loss}` | {o.where} | {o.sample} | {error} | {o.limit:.0e} |")
+    return out
+
+
 def page(numbers: bool = True) -> str:
     """The whole page; without numbers their cells are empty."""
     names = ("trl", "transformers", "choix")
@@ -158,6 +176,7 @@ def page(numbers: bool = True) -> str:
     listed = [f"- {spoken(test)}: {', '.join(f'`{n}`' for n in names)}" for test, names in laws().items()]
     general = "\n".join(f"- {spoken(test)}" for test in general_laws())
     parts = [HEAD, "\n".join(loss_rows(numbers)), "\n", PEERS.format(versions=versions), "\n".join(peer_rows(numbers))]
+    parts += ["\n", OPTIMA, "\n".join(optimum_rows(numbers))]
     return "".join([*parts, "\n", LAW_HEAD.format(general=general), "\n".join(listed), "\n"])
 
 
@@ -171,6 +190,8 @@ def words(text: str) -> str:
             cells[4] = cells[5] = " "
         if len(cells) == 8:
             cells[4] = cells[5] = " "
+        if len(cells) == 7:
+            cells[4] = " "
         lines.append("|".join(cells))
     return "\n".join(re.sub(r"\|\s+\|", "| |", re.sub(r"\|\s+\|", "| |", line)) for line in lines)
 
