@@ -16,6 +16,7 @@ from hizala.errors import ConfigError, HizalaError, nearest
 # name -> (module, one-line help). A module has `add_parser(subparsers)` and `run(args) -> int | None`.
 VERBS: dict[str, tuple[str, str]] = {
     "run": ("hizala.cli.run", "carry out a recipe"),
+    "sweep": ("hizala.cli.sweep", "train a stage over the values of a setting and compare them"),
     "show": ("hizala.cli.show", "print where a run stands"),
     "report": ("hizala.cli.report", "write the report of a run as one HTML file"),
     "verify": ("hizala.cli.verify", "prove that a run directory was not touched"),

@@ -56,6 +56,16 @@ class Mark:
     slot: str
 
 
+@dataclass(frozen=True, slots=True)
+class Spot:
+    """A point of a scatter with an interval in each direction, the class that colours it, and its short name."""
+
+    across: tuple[float, float, float]
+    up: tuple[float, float, float]
+    slot: str
+    name: str
+
+
 def ticks(low: float, high: float, wanted: int = 4) -> list[float]:
     """Round numbers in [low, high], about `wanted` of them: multiples of 1, 2 or 5 times a power of ten."""
     span = high - low
@@ -99,6 +109,45 @@ def line_chart(series: Sequence[Series], attributes: Markup, *, zero: bool = Fal
     parts.append(_strips(series, scale))
     body = Markup("").join(parts)
     return Markup('<svg class="chart" viewBox="0 0 {:.0f} {:.0f}" {}>{}</svg>').format(WIDTH, HEIGHT, attributes, body)
+
+
+def scatter(spots: Sequence[Spot], attributes: Markup, *, joined: Sequence[int] = ()) -> Markup:
+    """Points with whiskers both ways.
+
+    Args:
+        spots: `across` and `up` are (value, low, high); bounds that are not finite leave the whisker out.
+        attributes: of the root element, already escaped (role, label).
+        joined: places in `spots` that a line goes through, in order.
+    """
+    seen = [spot for spot in spots if _drawable(spot.across[0]) and _drawable(spot.up[0])]
+    xs = [v for spot in seen for v in spot.across if _drawable(v)]
+    scale = _Scale.of(_bounds(xs, 0.08) if xs else (), [v for spot in seen for v in spot.up if _drawable(v)])
+    parts = [_axes(scale)]
+    line = [(scale.x(spots[i].across[0]), scale.y(spots[i].up[0])) for i in joined if spots[i] in seen]
+    if len(line) > 1:
+        parts.append(Markup(f'<g class="ideal"><path class="line" d="{_path(line)}"/></g>'))
+    parts += [_spot(spot, scale) for spot in seen]
+    body = Markup("").join(parts)
+    return Markup('<svg class="chart" viewBox="0 0 {:.0f} {:.0f}" {}>{}</svg>').format(WIDTH, HEIGHT, attributes, body)
+
+
+def _spot(spot: Spot, scale: _Scale) -> Markup:
+    x, y = scale.x(spot.across[0]), scale.y(spot.up[0])
+    shown = []
+    if all(_drawable(v) for v in spot.across):
+        left, right = (scale.x(v) for v in spot.across[1:])
+        shown.append(f'<line class="whisker" x1="{left:.1f}" x2="{right:.1f}" y1="{y:.1f}" y2="{y:.1f}"/>')
+    if all(_drawable(v) for v in spot.up):
+        low, high = (scale.y(v) for v in spot.up[1:])
+        shown.append(f'<line class="whisker" x1="{x:.1f}" x2="{x:.1f}" y1="{low:.1f}" y2="{high:.1f}"/>')
+    anchor, at = ("end", x - 5) if x > WIDTH - RIGHT - 70 else ("start", x + 5)
+    return Markup(
+        '<g class="{}"><title>{}: {} {}, {} {}</title>{}<circle class="dot" cx="{:.1f}" cy="{:.1f}" r="3"/>'
+        '<text x="{:.1f}" y="{:.1f}" text-anchor="{}">{}</text></g>'
+    ).format(
+        spot.slot, spot.name, number(spot.across[0]), interval(*spot.across[1:]), number(spot.up[0]),
+        interval(*spot.up[1:]), Markup("".join(shown)), x, y, at, y - 5, anchor, spot.name,
+    )  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
