@@ -10,6 +10,7 @@ import torch
 from hizala.core.ops import kernels
 from hizala.core.ops.attention import Rectangle, Sight, rectangle_attention, sight_attention
 from hizala.core.ops.elementwise import gated, rms_norm, turn_heads
+from hizala.core.ops.linear import linear
 from hizala.core.ops.vocab import token_logps
 from hizala.engines.policy import load, native
 from hizala.engines.policy.attention import sight_of, tree_mask
@@ -115,6 +116,29 @@ def test_attention_over_trees_equals_its_formula(fast, heads, d, window):
         return torch.einsum("hij,jhd->ihd", weights, v)
 
     close(both(run, draw(322, heads, d), draw(322, 2, d, seed=1), draw(322, 2, d, seed=2)))
+
+
+@needs_compiler
+@pytest.mark.parametrize(("n", "out", "inside"), [(0, 16, 16), (1, 32, 16), (37, 80, 208), (2100, 400, 64)])
+def test_gradients_of_weights_are_summed_in_float32(fast, n, out, inside):
+    if not fast.multiplies(out, inside):
+        pytest.skip("this processor has no bfloat16 products")
+    left, right = draw(n, out), draw(n, inside, seed=1)
+    assert torch.allclose(fast.outer_sum(left, right).double(), left.double().T @ right.double(), atol=2e-4)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(3)
+    parted = fast.outer_sum(left, right)
+    torch.set_num_threads(threads)
+    assert torch.equal(parted, fast.outer_sum(left, right))
+
+
+@needs_compiler
+@pytest.mark.parametrize("held", [torch.float32, torch.bfloat16])
+def test_a_linear_map_and_its_gradients(fast, held):
+    weight = draw(32, 48, seed=1, dtype=torch.float32).to(held)
+    close(both(linear, draw(50, 48), weight))
+    x, frozen = draw(50, 48), draw(32, 48).requires_grad_(False)
+    assert not linear(x, frozen).requires_grad
 
 
 @needs_compiler

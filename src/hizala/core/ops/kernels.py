@@ -45,6 +45,12 @@ class Kernels(Protocol):
     def log_sum_exp(self, logits: Tensor, *, softmax: bool) -> tuple[Tensor, Tensor | None]:
         """(M,) float32 log-sum-exp of (M, V) logits, and their softmax where asked for."""
 
+    def multiplies(self, rows: int, columns: int) -> bool:
+        """Whether there is an `outer_sum` of this size; not every processor has the instructions."""
+
+    def outer_sum(self, left: Tensor, right: Tensor) -> Tensor:
+        """left^T right of (n, rows) and (n, columns), (rows, columns) in float32."""
+
     def attends(self, head_dim: int) -> bool:
         """Whether there is attention over trees for heads of this size; not every processor has the instructions."""
 

@@ -1,70 +1,15 @@
-/* Attention of trees of tokens in bfloat16, products by the dot-product instructions of AVX-512, sums in float32.
+/* Attention of trees of tokens in bfloat16, sums in float32.
  *
  * Every query sees two runs of keys of its group: [see[0], see[1]) and [see[2], see[3]), counted from the group's
- * first key; either may be empty. Products stand in pairs of neighbouring elements along what is summed over: a pair
- * is one 32-bit word.
+ * first key; either may be empty.
  */
 #ifdef __AVX512BF16__
-#include <immintrin.h>
-#include <stdlib.h>
-
-enum { ROWS = 6, BLOCK = 48 };
+enum { BLOCK = 48 };
 
 typedef struct {
     long lo[2], hi[2];
     int runs;
 } Cover;
-
-/* c (mr, 16 nv) {=, +=} sum over k of a[m am + k ak] b[k bk + n], words of a spread over a register of words of b. */
-static inline __attribute__((always_inline)) void tile(const uint32_t *a, long am, long ak, const uint32_t *b, long bk, float *c, long cm, long k, int add,
-                                                       const int mr, const int nv) {
-    __m512 sum[ROWS][4];
-#pragma GCC unroll 6
-    for (int m = 0; m < mr; m++)
-#pragma GCC unroll 4
-        for (int n = 0; n < nv; n++) sum[m][n] = add ? _mm512_loadu_ps(c + m * cm + 16 * n) : _mm512_setzero_ps();
-    for (long i = 0; i < k; i++) {
-        __m512bh right[4];
-#pragma GCC unroll 4
-        for (int n = 0; n < nv; n++) right[n] = (__m512bh)_mm512_loadu_si512(b + i * bk + 16 * n);
-#pragma GCC unroll 6
-        for (int m = 0; m < mr; m++) {
-            __m512bh left = (__m512bh)_mm512_set1_epi32((int)a[m * am + i * ak]);
-#pragma GCC unroll 4
-            for (int n = 0; n < nv; n++) sum[m][n] = _mm512_dpbf16_ps(sum[m][n], left, right[n]);
-        }
-    }
-#pragma GCC unroll 6
-    for (int m = 0; m < mr; m++)
-#pragma GCC unroll 4
-        for (int n = 0; n < nv; n++) _mm512_storeu_ps(c + m * cm + 16 * n, sum[m][n]);
-}
-
-#define TILE(MR, NV)                                                                                                                        \
-    static void tile_##MR##_##NV(const uint32_t *a, long am, long ak, const uint32_t *b, long bk, float *c, long cm, long k, int add) {       \
-        tile(a, am, ak, b, bk, c, cm, k, add, MR, NV);                                                                                        \
-    }
-#define TILES(MR) TILE(MR, 1) TILE(MR, 2) TILE(MR, 3) TILE(MR, 4)
-TILES(1)
-TILES(2)
-TILES(3)
-TILES(4)
-TILES(5)
-TILES(6)
-#define LINE(MR) {tile_##MR##_1, tile_##MR##_2, tile_##MR##_3, tile_##MR##_4}
-typedef void (*Tile)(const uint32_t *, long, long, const uint32_t *, long, float *, long, long, int);
-static const Tile TILE_OF[ROWS][4] = {LINE(1), LINE(2), LINE(3), LINE(4), LINE(5), LINE(6)};
-
-/* At most ROWS rows; n is a multiple of 16. */
-static void strip(const uint32_t *a, long am, long ak, const uint32_t *b, long bk, float *c, long cm, long m, long n, long k, int add) {
-    for (long j = 0; j < n; j += 64) {
-        long left = (n - j) / 16;
-        TILE_OF[m - 1][(left < 4 ? left : 4) - 1](a, am, ak, b + j, bk, c + j, cm, k, add);
-    }
-}
-
-static inline long least(long a, long b) { return a < b ? a : b; }
-static inline long most(long a, long b) { return a > b ? a : b; }
 
 /* What rows of queries see together, in whole registers of keys: one or two runs. */
 static Cover cover_of(const int32_t *see, long rows) {
@@ -107,12 +52,6 @@ static inline __m512 exp_of(__m512 x) {
     return _mm512_scalef_ps(p, n);
 }
 
-static inline __m256i narrow(__m512 x) { return (__m256i)_mm512_cvtneps_pbh(x); }
-
-static inline __m512i words(__m256i even, __m256i odd) {
-    return _mm512_or_si512(_mm512_cvtepu16_epi32(even), _mm512_slli_epi32(_mm512_cvtepu16_epi32(odd), 16));
-}
-
 /* to[c * np + i] = the pair (2 c, 2 c + 1) of row i; rows past n are 0. */
 static void turn(const bf16 *x, long stride, long n, long np, long d, uint32_t *to) {
     __m512i index = _mm512_mullo_epi32(_mm512_set_epi32(15, 14, 13, 12, 11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1, 0), _mm512_set1_epi32((int)(stride / 2)));
@@ -152,12 +91,6 @@ static void gather_rows(const bf16 *weights, long np, const uint32_t *rows_of, l
         for (int r = 0; r < c.runs; r++)
             strip((const uint32_t *)(weights + i * np + c.lo[r]), np / 2, 1, rows_of + c.lo[r] / 2 * d, d, out + i * d, d, m, d, (c.hi[r] - c.lo[r]) / 2, r);
     }
-}
-
-static void *room(char **at, long bytes) {
-    void *here = *at;
-    *at += (bytes + 63) & ~63L;
-    return here;
 }
 
 /* q, out: (M, heads, d); k, v: (N, kv, d), rows kstride and vstride apart; see: (M, 4); lse: (M, heads).

@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from hizala.core.ops import kernels
+from hizala.core.ops.linear import weight_gradient
 
 # Elements of one (tokens, vocabulary) block. 2 Mi is 8 MiB in float32: large enough for a matrix product at full
 # speed, small enough to stay in a last-level cache.
@@ -65,6 +66,8 @@ class _TokenLogps(torch.autograd.Function):
         wide = torch.promote_types(hidden.dtype, torch.float32)
         (m, _), v = hidden.shape, weight.shape[0]
         step = max(1, min(v, block // m))
+        # Compiled products work on multiples of 16.
+        step -= step % 16 if step > 16 else 0
         rows = torch.arange(m, device=hidden.device)
         at_target = torch.empty(m, dtype=wide, device=hidden.device)
         # What outlives a block stands before the loop: small survivors between large blocks would break up the heap.
@@ -128,7 +131,7 @@ class _TokenLogps(torch.autograd.Function):
             if d_hidden is not None:
                 d_hidden += grad @ part.to(grad.dtype)
             if d_weight is not None:
-                d_weight[start : start + ctx.step] = grad.T @ hidden
+                d_weight[start : start + ctx.step] = weight_gradient(grad, hidden)
         return None if d_hidden is None else d_hidden.to(hidden.dtype), d_weight, None, None, None, None, None
 
 

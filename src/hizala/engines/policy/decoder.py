@@ -25,6 +25,7 @@ from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
 from hizala.core.ops.elementwise import gated, rms_norm, turn_heads
+from hizala.core.ops.linear import linear
 from hizala.engines.policy.arch import Arch, Rope
 
 
@@ -59,8 +60,10 @@ class Linear(nn.Linear):
 
     def forward(self, x: Tensor) -> Tensor:
         """x W^T + b, (N, out)."""
-        bias = None if self.bias is None else self.bias.to(x.dtype)
-        return F.linear(x, self.weight.to(x.dtype), bias)
+        bias: Tensor | None = self.bias
+        if bias is None:
+            return linear(x, self.weight)
+        return F.linear(x, self.weight.to(x.dtype), bias.to(x.dtype))
 
 
 class Norm(nn.Module):

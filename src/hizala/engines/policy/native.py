@@ -13,6 +13,7 @@ import platform
 import shutil
 import subprocess
 import tempfile
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from importlib import resources
@@ -24,7 +25,9 @@ from torch import Tensor
 from hizala.core.ops import kernels
 
 # One text for the compiler, in this order.
-SOURCES = ("kernels.c", "trees.c")
+SOURCES = ("kernels.c", "products.c", "trees.c")
+# Every thread packs for itself: with more of them PyTorch is faster.
+MOST_THREADS = 4
 # No flag here lets the compiler assume that values are finite.
 FLAGS = [
     *("-O3", "-march=native", "-mprefer-vector-width=512", "-fopenmp-simd", "-ffp-contract=fast", "-shared", "-fPIC"),
@@ -138,6 +141,21 @@ class _Native:
         self._call("log_sum_exp", logits, lse, out, self._row(logits.shape[1]), *logits.shape)
         return lse, out
 
+    def multiplies(self, rows: int, columns: int) -> bool:
+        return self._trees and rows % 16 == columns % 16 == 0 and torch.get_num_threads() <= MOST_THREADS
+
+    def outer_sum(self, left: Tensor, right: Tensor) -> Tensor:
+        left, right = left.contiguous(), right.contiguous()
+        (n, rows), columns = left.shape, right.shape[1]
+        out = (torch.empty if n else torch.zeros)(rows, columns)
+
+        def part(first: int, stop: int) -> int:
+            mine = left[:, first:stop], rows, right, columns, out[first:stop], columns
+            return self._call("outer_sum", *mine, n, stop - first, columns)
+
+        self._in_threads("outer_sum", rows // 16, lambda first, stop: part(16 * first, 16 * stop))
+        return out
+
     def attends(self, head_dim: int) -> bool:
         return self._trees and head_dim % 16 == 0
 
@@ -162,18 +180,17 @@ class _Native:
         return d_q, d_k, d_v
 
     def _over_heads(self, name: str, heads: int, *values: Tensor | float | None) -> None:
-        """One call over all key heads, or one a thread over its part of them."""
-        parts = min(torch.get_num_threads(), heads)
-        cuts = [heads * i // parts for i in range(parts + 1)]
+        self._in_threads(name, heads, lambda first, stop: self._call(name, *values, first, stop))
 
-        def work(i: int) -> int:
-            return int(self._call(name, *values, cuts[i], cuts[i + 1]))
-
+    def _in_threads(self, name: str, size: int, work: Callable[[int, int], int]) -> None:
+        """`work` over [0, size), at once or cut into one part a thread."""
+        parts = min(torch.get_num_threads(), size)
+        cuts = [size * i // parts for i in range(parts + 1)]
         if parts == 1:
-            failed = work(0)
+            failed = work(0, size)
         else:
             with ThreadPoolExecutor(parts) as pool:
-                failed = max(pool.map(work, range(parts)))
+                failed = max(pool.map(work, cuts[:-1], cuts[1:]))
         if failed:
             raise MemoryError(f"no memory for {name}")
 
@@ -212,15 +229,18 @@ def _agree(built: _Native) -> bool:
         (built.silu_gated(x, x), torch.nn.functional.silu(wide) * wide),
         (built.rms_norm(x, weight, 1e-6)[0], torch.nn.functional.rms_norm(wide, (37,), weight, 1e-6)),
     ]
-    return all(torch.allclose(a.float(), b, rtol=1e-2, atol=1e-3) for a, b in pairs) and _attention_agrees(built)
+    return all(torch.allclose(a.float(), b, rtol=1e-2, atol=1e-3) for a, b in pairs) and _products_agree(built)
 
 
-def _attention_agrees(built: _Native) -> bool:
+def _products_agree(built: _Native) -> bool:
     if not built.attends(16):
         return True
     q, k, v = (torch.randn(19, 2, 16, generator=torch.Generator().manual_seed(i)).bfloat16() for i in range(3))
     see = torch.tensor([[0, 1 + i, 1 + i, 1 + i] for i in range(19)], dtype=torch.int32)
     out = built.tree_attention(q, k, v, see, torch.tensor([[0, 19, 0, 19]]), 0.25)[0]
-    q, k, v = (t.float().transpose(0, 1) for t in (q, k, v))
-    wanted = torch.nn.functional.scaled_dot_product_attention(q, k, v, is_causal=True, scale=0.25)
-    return torch.allclose(out.float().transpose(0, 1), wanted, rtol=2e-2, atol=2e-2)
+    sums = built.outer_sum(q.flatten(1), k.flatten(1))
+    q, k, v = (t.float() for t in (q, k, v))
+    over = torch.nn.functional.scaled_dot_product_attention
+    wanted = over(q.transpose(0, 1), k.transpose(0, 1), v.transpose(0, 1), is_causal=True, scale=0.25)
+    right = torch.allclose(out.float().transpose(0, 1), wanted, rtol=2e-2, atol=2e-2)
+    return right and torch.allclose(sums, q.flatten(1).T @ k.flatten(1), atol=1e-3)
