@@ -37,6 +37,7 @@ const copy = document.querySelector('main').cloneNode(true);
 copy.querySelectorAll('code, pre').forEach((e) => e.remove());
 return {math: [...document.querySelectorAll('math')].map(size), text: copy.textContent,
   namespace: [...document.querySelectorAll('math, math *')].every((e) => e.namespaceURI.endsWith('MathML')),
+  cut: [...document.querySelectorAll('.math.block')].filter((e) => e.scrollWidth > e.clientWidth + 1).length,
   wide: document.documentElement.scrollWidth, inner: innerWidth, title: document.title};
 """
 
@@ -86,6 +87,7 @@ def test_a_page_shows_its_formulas_offline(page: Any, site: Path, driver: Any) -
         assert height > 5, words
         assert "\\" not in words
     assert seen["namespace"]
+    assert seen["cut"] == 0, "a formula wider than the page"
     for left in ("$", "\\frac", "\\log", "\\pi", "\\mathrm", "\\begin"):
         assert left not in seen["text"], left
     assert seen["title"].strip()
