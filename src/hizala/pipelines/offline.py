@@ -21,6 +21,7 @@ from hizala.core.stats.bootstrap import mean_interval
 from hizala.engines import track
 from hizala.engines.data.templates import ChatTemplate
 from hizala.engines.policy import Policy, load
+from hizala.engines.policy.heads import member_labels
 from hizala.engines.train import Engine, MetricsLog, Objective, Settings, StepReport
 from hizala.errors import ConfigError, DataError, nearest
 from hizala.pipelines import reference
@@ -190,7 +191,7 @@ def _labels(row: Algorithm, settings: TrainSettings) -> tuple[str, ...]:
     names: tuple[str, ...] = getattr(settings, "names", ())
     members: int = getattr(settings, "members", 1)
     if members > 1:
-        return tuple(f"member_{i + 1}" for i in range(members))
+        return member_labels(members)
     return names if row.heads else ()
 
 

@@ -176,7 +176,7 @@ class MemberSettings(Strict):
     """An ensemble inside one reward model."""
 
     members: Annotated[
-        int, Field(ge=1, le=64, description="score heads on one trunk, each from its own random start")
+        int, Field(ge=1, le=64, description="score heads on one trunk, each reading its own random half of the features")
     ] = 1
 
 

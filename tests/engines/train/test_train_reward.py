@@ -14,6 +14,7 @@ from torch.nn.functional import logsigmoid
 
 from hizala.algorithms import algorithms
 from hizala.engines.policy import Policy, load, random_init
+from hizala.engines.policy.heads import member_labels
 from hizala.engines.train import Engine, Objective, Settings
 from hizala.records import TokenBranch, TokenGroup
 
@@ -177,21 +178,46 @@ def test_a_reward_model_learns_what_the_pairs_say_and_nothing_from_noise(flip: f
     assert low <= np.mean(found) <= high
 
 
-def test_members_learn_each_on_its_own_and_start_apart() -> None:
+def test_members_learn_each_on_its_own_from_its_own_half_of_the_features() -> None:
     """The gradient of a member's head is that of a model with this member alone, divided by their number."""
     torch.manual_seed(0)
-    three = random_init(CONFIG, 1, heads=("score",), labels=("one", "two", "three"), dtype="float64")
-    weight = three.module.heads["score"].weight
+    three = random_init(CONFIG, 1, heads=("score",), labels=member_labels(3), dtype="float64")
+    weight, reads = three.module.heads["score"].weight, three.module.heads["score"].reads
     assert len({tuple(row) for row in weight.detach().tolist()}) == 3
+    assert 0.3 < float(reads.double().mean()) < 0.7
     lessons, bt = taught(0.0, 0), Objective.of(algorithms.get("reward"))
-    Engine(three, settings()).accumulate(lessons, bt)
+    engine = Engine(three, settings())
+    engine.accumulate(lessons, bt)
     for index in range(3):
         one = random_init(CONFIG, 1, heads=("score",), dtype="float64")
         with torch.no_grad():
             one.module.heads["score"].weight.copy_(weight[index : index + 1])
         Engine(one, settings()).accumulate(lessons, bt)
-        alone = one.module.heads["score"].weight.grad
+        alone = one.module.heads["score"].weight.grad * reads[index]
         assert torch.allclose(weight.grad[index : index + 1], alone / 3, rtol=1e-9)
+    engine.step(lessons, bt)
+    assert torch.equal(weight != 0, reads)
+
+
+def test_members_stay_apart_where_attributes_need_not(tmp_path: Path) -> None:
+    """After training members still differ in what they say, and a saved ensemble trains on with its own halves."""
+    torch.manual_seed(0)
+    policy = random_init(CONFIG, 1, heads=("score",), labels=member_labels(4))
+    engine, lessons = Engine(policy, settings(rate=3e-3)), taught(0.0, 0)
+    for _ in range(10):
+        engine.step(lessons, Objective.of(algorithms.get("reward")))
+    with torch.no_grad():
+        scores = policy.scores(policy.pack(taught(0.0, 1), 10_000)[0]).reshape(-1, 2, 4)
+        gap = scores[:, 0] - scores[:, 1]
+        assert gap.std(1).mean() > 0.02 * gap.abs().mean()
+    policy.save(tmp_path)
+    again = load(tmp_path)
+    assert torch.equal(again.module.heads["score"].reads, policy.module.heads["score"].reads)
+    Engine(again, settings()).step(lessons, Objective.of(algorithms.get("reward")))
+    assert torch.equal(again.module.heads["score"].weight != 0, policy.module.heads["score"].reads)
+    torch.manual_seed(0)
+    named = random_init(CONFIG, 1, heads=("score",), labels=NAMES)
+    assert named.module.heads["score"].reads is None
 
 
 def test_a_first_step_starts_at_the_loss_of_a_coin() -> None:

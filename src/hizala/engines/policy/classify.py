@@ -110,6 +110,9 @@ def head_from(stored: Mapping[str, Tensor], config: Mapping[str, Any], kind: str
     head.to(weight.dtype)
     with torch.no_grad():
         head.weight.copy_(weight)
+        if head.reads is not None:
+            # What a member does not read it weighs by exactly 0.
+            head.reads.copy_(weight != 0)
         if head.bias is not None and bias is not None:
             head.bias.copy_(bias)
     return head

@@ -70,7 +70,7 @@ def rewarded(ref: ModelRef, how: Opening) -> list[Rewarded]:
             _key(how, ref.digest, said),
             partial(_open, ref.path, ref.path, how, said),
             steps=ref.name if kind == "step" else None,
-            attribute=way if kind == "score" and way in labels and not _MEMBER.fullmatch(way) else None,
+            attribute=way if kind == "score" and way in labels and not is_ensemble(labels) else None,
         )
         for way, said in ways.items()
     ]
