@@ -32,8 +32,8 @@ HEAD = """# Methods
 
 Every row of the table that recipes can name, generated from the registry by `python scripts/methods_table.py`. A loss
 is given with its default weight where that is not 1; weight 0 is offered but off. A method's settings are what
-`hizala run --settings ROW` prints. How each is derived, what it wants and when it fails is on its page; that each loss is
-its paper's, and its numbers beside those of other frameworks, is in [conformance](../conformance.md).
+`hizala run --settings ROW` prints. How each is derived, what it wants and when it fails is on its page; that each
+loss is its paper's, and its numbers beside those of other frameworks, is in [conformance](../conformance.md).
 """
 
 
