@@ -10,10 +10,13 @@ import torch
 from conformance import ODD_PAIRS, case_for
 from conformance_entries import ENTRIES
 from loss_cases import Case, make_case, value
+from loss_laws import swapped
+from oracle_view import flat, log_ratio, totals
 
 from hizala.core.reduce import REDUCTIONS
 from hizala.registry import Loss, losses
 
+NO_MARGIN = ("chosen_nll", "reward_centre")
 WEIGHTS = [1.0, 2.0, 0.5, 1.0, 3.0, 1.5]
 SETTINGS = [(name, params) for name, entry in ENTRIES.items() for params in entry.settings]
 
@@ -102,15 +105,43 @@ def test_dpo_gradient_is_the_papers() -> None:
                 np.testing.assert_allclose(response.grad, sign * slope, rtol=1e-12)
 
 
-def test_dpo_metrics_are_implicit_rewards_and_ratios() -> None:
-    case = make_case(ODD_PAIRS)
-    metrics = case.call(losses.get("dpo"), beta=0.3).metrics
-    policy, reference = np.array(sums(case, "policy")), np.array(sums(case, "reference"))
-    ratio = policy - reference
-    np.testing.assert_allclose(metrics["chosen_logratio"], ratio[:, 0], rtol=1e-12)
-    np.testing.assert_allclose(metrics["rejected_logratio"], ratio[:, 1], rtol=1e-12)
-    np.testing.assert_allclose(metrics["margin"], 0.3 * (ratio[:, 0] - ratio[:, 1]), rtol=1e-12)
-    np.testing.assert_array_equal(metrics["accuracy"], (ratio[:, 0] > ratio[:, 1]).astype(float))
+# Losses whose `margin` is beta times the difference of two log-ratios, and whose log-ratios are of whole responses.
+PLAIN_MARGIN = (
+    *("dpo", "robust_dpo", "hinge", "exo", "discopop", "odpo", "rdpo", "tdpo1", "tdpo2", "wpo"),
+    *("apo_zero", "apo_down", "nca", "sppo", "aot"),
+)
+
+
+@pytest.mark.parametrize("name", PLAIN_MARGIN)
+def test_metrics_of_pairs_are_log_ratios_and_their_margin(name: str) -> None:
+    loss = losses.get(name)
+    case = case_for(loss)
+    metrics = case.call(loss, beta=0.3).metrics
+    win, lose = log_ratio(case)
+    np.testing.assert_allclose(metrics["chosen_logratio"], win, rtol=1e-12)
+    np.testing.assert_allclose(metrics["rejected_logratio"], lose, rtol=1e-12)
+    np.testing.assert_allclose(metrics["margin"], 0.3 * (win - lose), rtol=1e-12)
+
+
+@pytest.mark.parametrize("name", [n for n in ENTRIES if losses.get(n).data == "pair" and n not in NO_MARGIN])
+def test_accuracy_is_where_the_margin_is_positive_and_the_margin_changes_sign_with_the_label(name: str) -> None:
+    """The margin is the model's opinion of a pair: what is asked of it (gamma, offset, noise) is no part of it."""
+    loss = losses.get(name)
+    case = make_case([(3, 5), (1, 1), (7, 2), (2, 2)], seed=11)
+    metrics, other = case.call(loss).metrics, swapped(case).call(loss).metrics
+    assert metrics["accuracy"].tolist() == [float(m > 0) for m in metrics["margin"]]
+    np.testing.assert_allclose(other["margin"], -metrics["margin"], rtol=1e-12)
+    for what in ("logratio", "logp", "score", "divergence"):
+        if f"chosen_{what}" in metrics:
+            np.testing.assert_allclose(other[f"chosen_{what}"], metrics[f"rejected_{what}"], rtol=1e-12)
+
+
+@pytest.mark.parametrize("name", ["kto", "bco", "sppo_soft", "aot_unpaired"])
+def test_metrics_of_single_responses_are_their_log_ratios(name: str) -> None:
+    loss = losses.get(name)
+    case = case_for(loss)
+    expected = flat(totals(case, "policy")) - flat(totals(case, "reference"))
+    np.testing.assert_allclose(case.call(loss).metrics["logratio"], expected, rtol=1e-12)
 
 
 def test_dpo_is_finite_and_exact_far_out() -> None:
