@@ -94,6 +94,7 @@ def stage_key(
     config = stage.config.model_dump(mode="json")
     refs = config.get("data") or []
     named = [*([refs] if isinstance(refs, str) else refs), *(config.get("rewards") or {}).values()]
+    named += getattr(stage.config, "refs", ())
     data = [source_digest(ref) for ref in named]
     before = [(model.name, model.digest, model.parent, model.beta) for model in models.values()]
     # Only an offline stage is known to rest on the last policy alone.

@@ -16,11 +16,11 @@ from hizala.records import TokenBranch, TokenGroup, Verdict
 
 @dataclass(frozen=True, slots=True)
 class Pick:
-    """A pair among candidates: indices of its two sides and the difference of their scores."""
+    """A pair among candidates: indices of its two sides and the difference of their scores, where they have any."""
 
     chosen: int
     rejected: int
-    margin: float
+    margin: float | None
 
 
 @dataclass(slots=True)
@@ -63,7 +63,7 @@ def extremes(answers: Answers, verdicts: Sequence[Verdict], margin: float = 0.0)
         return "cut"
     best, chosen = max(whole, key=lambda pair: (pair[0], -pair[1]))
     worst, rejected = min(scored)
-    if best <= worst or answers.samples[chosen].ids == answers.samples[rejected].ids:
+    if best <= worst or answers.texts[chosen] == answers.texts[rejected]:
         return "tied"
     return Pick(chosen, rejected, best - worst) if best - worst >= margin else "close"
 
@@ -102,15 +102,17 @@ def _metrics(
         "pairs/yield": len(found) / len(picks),
         "samples/length": float(np.mean([len(s.ids) for a in answers for s in a.samples])),
         "samples/truncated": float(np.mean([s.truncated for a in answers for s in a.samples])),
-        "samples/unscored": 1.0 - len(values) / every,
     }
     if values:
         metrics["samples/score"] = float(np.mean(values))
+        metrics["samples/unscored"] = 1.0 - len(values) / every
     if found:
         lengths = [(len(a.samples[p.chosen].ids), len(a.samples[p.rejected].ids)) for a, p in found]
-        metrics["pairs/margin"] = float(np.mean([p.margin for _, p in found]))
         metrics["pairs/chosen_length"] = float(np.mean([c for c, _ in lengths]))
         metrics["pairs/rejected_length"] = float(np.mean([r for _, r in lengths]))
+        margins = [p.margin for _, p in found if p.margin is not None]
+        if margins:
+            metrics["pairs/margin"] = float(np.mean(margins))
     for reason, count in sorted(Counter(p for p in picks if isinstance(p, str)).items()):
         metrics[f"unused/{reason}"] = float(count)
     return metrics
@@ -138,6 +140,8 @@ def _row(name: str, number: int, answered: Answers, verdicts: Sequence[Verdict],
 
 def frozen(harvest: Harvest) -> dict[str, Any]:
     """A round's pairs as extra state of a checkpoint: flat arrays and the lengths of their parts."""
+    if not harvest.pairs:
+        return {"metrics": dict(harvest.metrics)}
     branches = [r for pair in harvest.pairs for r in pair.responses]
     ids = [i for pair in harvest.pairs for i in pair.prompt] + [i for r in branches for i in r.ids]
     return {
@@ -147,9 +151,7 @@ def frozen(harvest: Harvest) -> dict[str, Any]:
         "branches": [[len(r.ids), r.truncated] for r in branches],
         "names": [pair.id for pair in harvest.pairs],
         "margins": [pair.margin for pair in harvest.pairs],
-        "reference": np.concatenate([harvest.reference[p.id] for p in harvest.pairs] or [np.zeros(0, np.float32)])
-        if harvest.reference
-        else None,
+        "reference": np.concatenate([harvest.reference[p.id] for p in harvest.pairs]) if harvest.reference else None,
         "metrics": dict(harvest.metrics),
     }
 
@@ -157,6 +159,8 @@ def frozen(harvest: Harvest) -> dict[str, Any]:
 def thawed(state: dict[str, Any]) -> Harvest:
     """The round that `frozen` was given, without its rows, which were written."""
     harvest = Harvest(metrics=dict(state["metrics"]))
+    if "ids" not in state:
+        return harvest
     ids, mask = state["ids"].tolist(), state["mask"].tolist()
     start, at, read, measured = sum(state["prompts"]), 0, 0, 0
     pieces = iter(state["branches"])

@@ -1,4 +1,4 @@
-"""The stages that make their own preferences: what each puts together before the same loop runs."""
+"""What every stage that makes its own preferences is made of: template, policy, prompts, engine, export."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ import random
 import shutil
 from collections.abc import Sequence
 from dataclasses import asdict
-from functools import partial
 from typing import cast
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from hizala.engines.data.templates import ChatTemplate
 from hizala.engines.policy import Policy, load
@@ -19,43 +19,11 @@ from hizala.engines.train import Engine, Objective, Settings, World, measure
 from hizala.errors import ConfigError
 from hizala.pipelines.context import ModelRef, StageContext
 from hizala.pipelines.generated.candidates import Asker, Prompt, read_prompts
-from hizala.pipelines.generated.judges import GoldJudge, ImplicitJudge, Judge, earlier
-from hizala.pipelines.generated.loop import Rounds
-from hizala.pipelines.generated.pairs import Harvest, extremes, gather
-from hizala.pipelines.generated.settings import GeneratedSettings, OnlineDpoSettings
-from hizala.pipelines.material import Batches, load_template
+from hizala.pipelines.generated.settings import GeneratedSettings
+from hizala.pipelines.material import load_template
 from hizala.pipelines.progress import say, working
 from hizala.pipelines.rundir import model_digest, write_json
-from hizala.records import Finding, Group
-
-
-def online_dpo(context: StageContext) -> None:
-    """Online DPO: sample, judge, train on the judged pair, every step.
-
-    loss of the row (DPO: eq. 7 of Rafailov et al.) on (best, worst) of K samples of the policy as it stands, the
-    reference being the policy this stage starts from.
-
-    Raises:
-        ConfigError, DataError, ModelError, TrainError, CheckpointError: as their parts say.
-        KeyboardInterrupt: asked to stop; a checkpoint was written first.
-    Source: Guo et al. 2024, arXiv:2402.04792, alg. 1 (two samples a prompt; here the best and the worst of K).
-    Differs: TRL 1.16 (OnlineDPOTrainer) takes two samples and penalises missing end tokens in the judge's score; here
-        a response that was cut can be rejected and never chosen.
-    """
-    settings = context.stage.config
-    assert isinstance(settings, OnlineDpoSettings)
-    parts = Parts(context, settings)
-    prompts = parts.prompts()
-    judge = judge_of(parts, settings.judge, settings.anchor)
-    maker = _Online(parts, settings, prompts, judge)
-    save_every = settings.save_every or max(settings.steps // 10, 1)
-    engine = parts.engine(settings.steps)
-    loop = Rounds(
-        context, engine, parts.objective, maker,
-        rounds=settings.steps, steps=None, batch_size=settings.batch_size, save_every=save_every,
-    )  # fmt: skip
-    loop.run()
-    parts.finish(engine, loop.findings)
+from hizala.records import Finding, Group, TokenGroup
 
 
 class Parts:
@@ -112,6 +80,27 @@ class Parts:
             self.context.ledger.append("data", {"stage": self.context.stage.name, "prompts": len(found)})
         return found
 
+    @property
+    def needs_reference(self) -> bool:
+        """Whether the loss asks for log-probs under a reference."""
+        return "reference" in self.objective.measures
+
+    def measured(self, pairs: Sequence[TokenGroup], frozen: Policy | None = None) -> dict[str, NDArray[np.float32]]:
+        """Group id -> (N_g,) nats of the counted tokens under `frozen`, else under the policy as it stands."""
+        values = measure(frozen or self.policy, pairs, self.settings.token_budget)
+        return {pair.id: v for pair, v in zip(pairs, values, strict=True)}
+
+    def at_start(self, pairs: Sequence[TokenGroup], frozen: Policy | None) -> dict[str, NDArray[np.float32]]:
+        """The same under the policy this stage started from: `frozen`, or the policy without its adapters."""
+        if frozen is not None:
+            return self.measured(pairs, frozen)
+        with self.policy.reference():
+            return self.measured(pairs)
+
+    def start(self) -> Policy | None:
+        """The policy this stage started from, opened beside the trained one; None where adapters make that needless."""
+        return None if self.policy.has_adapters else self.open(self.context.model)
+
     def engine(self, total: int) -> Engine:
         """The engine of the stage's `total` optimiser steps."""
         given = self.settings
@@ -146,43 +135,6 @@ class Parts:
         model = ModelRef(context.stage.name, target, model_digest(target), context.model.name, beta)
         context.outputs["model"] = {"name": model.name, "digest": model.digest, "parent": model.parent, "beta": beta}
         context.models[model.name] = model
-
-
-def judge_of(parts: Parts, name: str, anchor: str | None) -> Judge:
-    """The judge that a setting names."""
-    if name == "gold":
-        return GoldJudge()
-    if name == "implicit":
-        opened = partial(parts.open, earlier(parts.context, anchor))
-        return ImplicitJudge(parts.policy, opened, parts.settings.beta or 0.1, parts.settings.token_budget)
-    raise ConfigError(f"unknown judge '{name}'", where=f"stages.{parts.context.stage.name}.judge")
-
-
-class _Online:
-    """Pairs of one step: the next prompts, K samples each, the judge's best and worst, the frozen reference's view."""
-
-    def __init__(self, parts: Parts, settings: OnlineDpoSettings, prompts: Sequence[Prompt], judge: Judge) -> None:
-        self.parts, self.settings, self.prompts, self.judge = parts, settings, prompts, judge
-        self.batches = Batches(len(prompts), settings.batch_size, parts.context.recipe.seed)
-        needed = "reference" in parts.objective.measures
-        self.frozen = parts.open(parts.context.model) if needed and not parts.policy.has_adapters else None
-
-    def harvest(self, number: int) -> Harvest:
-        """The pairs of step `number`."""
-        prompts = [self.prompts[i] for i in self.batches[number]]
-        answers = self.parts.asker.ask(prompts, self.settings.samples, number)
-        verdicts = self.judge.score(answers, number)
-        picks = [extremes(a, v, self.settings.margin) for a, v in zip(answers, verdicts, strict=True)]
-        harvest = gather(answers, verdicts, picks, number)
-        if harvest.pairs and "reference" in self.parts.objective.measures:
-            budget = self.settings.token_budget
-            if self.frozen is not None:
-                values = measure(self.frozen, harvest.pairs, budget)
-            else:
-                with self.parts.policy.reference():
-                    values = measure(self.parts.policy, harvest.pairs, budget)
-            harvest.reference = {pair.id: v for pair, v in zip(harvest.pairs, values, strict=True)}
-        return harvest
 
 
 def _seed(seed: int) -> None:
