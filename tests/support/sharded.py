@@ -1,6 +1,6 @@
 """One batch's gradient and some steps, on one process or several: `sharded.py OUT DTYPE METHOD STEPS [CHECKPOINTS]`.
 
-METHOD is `full` or `lora`. With CHECKPOINTS the run continues from the newest checkpoint there, if any, and writes
+METHOD is `full` or `lora` (DPO), or `reward` (an ensemble of score heads). With CHECKPOINTS the run continues from the newest checkpoint there, if any, and writes
 one at its end. OUT gets gradients, metrics, measured log-probs and final weights.
 """
 
@@ -18,6 +18,7 @@ from toy_policy import make_groups
 
 from hizala.algorithms import algorithms
 from hizala.engines.policy import random_init
+from hizala.engines.policy.heads import member_labels
 from hizala.engines.train import Engine, Objective, Settings, join, leave, measure
 
 
@@ -31,7 +32,8 @@ def main(out: Path, dtype: str, method: str, steps: int, checkpoints: Path | Non
     world = join()
     torch.manual_seed(0)
     lora = {"rank": 4} if method == "lora" else None
-    policy = random_init(CONFIG, 1, dtype=dtype, lora=lora)
+    heads = {"heads": ("score",), "labels": member_labels(3)} if method == "reward" else {}
+    policy = random_init(CONFIG, 1, dtype=dtype, lora=lora, **heads)
     if lora:  # B starts at zero, where A has no gradient
         with torch.no_grad():
             for name, parameter in policy.trainable().items():
@@ -42,6 +44,8 @@ def main(out: Path, dtype: str, method: str, steps: int, checkpoints: Path | Non
     settings = Settings(learning_rate=1e-3, total_steps=10, token_budget=40, max_grad_norm=0.5, weight_decay=0.01)
     engine = Engine(policy, settings)
     objective = Objective.of(algorithms.get("dpo"), {"beta": 0.5}, weights={"chosen_nll": 0.3})
+    if method == "reward":
+        objective = Objective.of(algorithms.get("reward"), weights={"reward_centre": 0.1})
     if checkpoints:
         engine.load(checkpoints)
     tensors: dict[str, torch.Tensor] = {}

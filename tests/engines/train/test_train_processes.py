@@ -34,7 +34,12 @@ def difference(a: dict[str, Any], b: dict[str, Any], kind: str) -> float:
 @pytest.mark.real
 @pytest.mark.parametrize(
     ("dtype", "method", "gradient", "after"),
-    [("float64", "full", 1e-10, 1e-10), ("float64", "lora", 1e-10, 1e-10), ("float32", "full", 1e-6, 1e-5)],
+    [
+        ("float64", "full", 1e-10, 1e-10),
+        ("float64", "lora", 1e-10, 1e-10),
+        ("float64", "reward", 1e-10, 1e-10),
+        ("float32", "full", 1e-6, 1e-5),
+    ],
 )
 def test_two_processes_make_the_gradient_of_one(
     tmp_path: Path, dtype: str, method: str, gradient: float, after: float
