@@ -197,6 +197,14 @@ def test_step_accuracy_and_first_error_f1_by_hand() -> None:
     assert told["first_error"][1] == {"task": "y", "answers": 4, "wrong": 0.0, "right": None, "f1": None}
 
 
+def test_steps_beyond_what_the_model_reads_are_counted_and_not_guessed() -> None:
+    answers = [steps(0, [True, False], [0.9, 0.2]), steps(1, [True, False], [0.9, math.nan]), steps(2, [True], [0.9])]
+    figures, _ = step_figures(answers * 3)
+    assert (figures["reward/step_accuracy"].value, figures["reward/step_accuracy"].unscored) == (1.0, 3)
+    assert (figures["reward/first_error_wrong"].value, figures["reward/first_error_wrong"].unscored) == (1.0, 3)
+    assert figures["reward/first_error_f1"].unscored == 3
+
+
 def test_sizes_are_powers_of_two_and_the_largest() -> None:
     assert bon.sizes(1) == (1,)
     assert bon.sizes(8) == (1, 2, 4, 8)

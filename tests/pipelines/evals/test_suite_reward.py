@@ -13,7 +13,7 @@ from hizala import world
 from hizala.errors import ConfigError, DataError, EvalError
 from hizala.pipelines.context import ModelRef
 from hizala.pipelines.evals import EvalContext, Evaluated, suites
-from hizala.pipelines.evals.reward import best_of_n_suite, reward_suite
+from hizala.pipelines.evals.reward import best_of_n_suite, reward_suite, scores_of
 from hizala.pipelines.evals.reward_rows import gold
 from hizala.pipelines.evals.reward_scorers import Opening, ensemble, rewarded
 from hizala.pipelines.evals.suite import Rewarded
@@ -288,6 +288,9 @@ def test_a_recipe_measures_every_way_a_model_s_numbers_become_one_score(tmp_path
     with pytest.raises(ConfigError, match="language model"):
         rewarded(ModelRef("base", world.model_dir(), "d"), how)
     together = {one.name: one for one in ensemble("both", refs[1:] * 2, how)}
+    merged = scores_of(context(()), together["both:mean-std"], world.rankings(3, split="test"))
+    for got, own in zip(merged, together["both:mean-std"].load().score(world.rankings(3, split="test")), strict=True):
+        assert got == pytest.approx(own, abs=1e-6)
     groups = world.rankings(3, split="test")
     alone = rewarded(refs[1], how)[0].load().score(groups)
     for got, own in zip(together["both:minimum"].load().score(groups), alone, strict=True):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, cast
 
@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from hizala import world
 from hizala.canonical import digest
+from hizala.core.combine import aggregate
 from hizala.errors import DataError, EvalError, TemplateError
 from hizala.pipelines.evals import reward_best_of_n as best
 from hizala.pipelines.evals.reward_lists import ScoredSteps, ranking_measures, step_figures
@@ -29,6 +30,7 @@ from hizala.pipelines.evals.suite import (
     EvalContext,
     Measure,
     Rewarded,
+    Scorer,
     StepScorer,
     SuiteResult,
     comparisons,
@@ -85,7 +87,7 @@ def reward_suite(context: EvalContext) -> SuiteResult:
             figures[model.name] |= style_figures(made, score, lambda gs: [_prompt(g) for g in gs], spread, context.seed)
         findings += noticed
     for name, model in {m.steps: m for m in reversed(context.rewards) if m.steps}.items() if marked else ():
-        answers = _answers(context, model, name, [groups[i] for i in marked])
+        answers = _answers(context, model, [groups[i] for i in marked])
         steps, told = step_figures(answers, context.seed)
         figures[name] = figures.get(name, {}) | steps
         details[name] = details.get(name, {}) | told
@@ -192,44 +194,68 @@ def scores_of(context: EvalContext, model: Rewarded, groups: Sequence[Group]) ->
     """(R,) scores of each group's responses, read back where they were given before."""
     if not groups:
         return []
-    key = {"what": "scores", "model": model.digest, "dtype": context.dtype, "groups": _digest(groups)}
-    store = Store(context.store)
-    held = store.get(key)
-    if held is None:
-        report = context.progress(f"scores of {model.name}", len(groups))
-        scorer, held = model.load(), []
-        for start in range(0, len(groups), CHUNK):
-            part = groups[start : start + CHUNK]
-            held += [_plain(values) for values in scorer.score(part)]
-            report(start + len(part), len(groups))
-        store.put(key, held)
-    return [np.array([np.nan if v is None else v for v in values], dtype=np.float64) for values in held]
+    if model.merge is not None:
+        each = [scores_of(context, member, groups) for member in model.members]
+        return [model.merge(columns) for columns in zip(*each, strict=True)]
+    if model.aggregation is not None:
+        return [
+            np.array([aggregate(p[~np.isnan(p)], model.aggregation) for p in some])
+            for some in steps_of(context, model, groups)
+        ]
+    key = {"what": "scores", "model": model.digest}
+    held = _asked(context, model, groups, key, lambda scorer, part: [_plain(v) for v in scorer.score(part)])
+    return [_floats(values) for values in held]
+
+
+def steps_of(context: EvalContext, model: Rewarded, groups: Sequence[Group]) -> list[list[Floats]]:
+    """For each group and response the (S,) probabilities of its steps, asked for once for every aggregation."""
+
+    def ask(scorer: Scorer, part: Sequence[Group]) -> list[Any]:
+        return [[_plain(v) for v in some] for some in cast(StepScorer, scorer).steps(part)]
+
+    held = _asked(context, model, groups, {"what": "steps", "model": model.raw or model.digest}, ask)
+    return [[_floats(values) for values in some] for some in held]
 
 
 def _scorer(context: EvalContext, model: Rewarded) -> Callable[[Sequence[Group]], list[Floats]]:
     return lambda groups: scores_of(context, model, groups)
 
 
-def _answers(context: EvalContext, model: Rewarded, name: str, groups: Sequence[Group]) -> list[ScoredSteps]:
-    """The marked responses with the probability of each step, read back where they were given before."""
-    key = {"what": "steps", "model": model.digest, "dtype": context.dtype, "groups": _digest(groups)}
+def _asked(
+    context: EvalContext,
+    model: Rewarded,
+    groups: Sequence[Group],
+    what: Mapping[str, str],
+    ask: Callable[[Scorer, Sequence[Group]], list[Any]],
+) -> list[Any]:
+    """What a model says of each group, as plain values, read back where it was asked before."""
+    key = {**what, "dtype": context.dtype, "groups": _digest(groups)}
     store = Store(context.store)
-    held = store.get(key)
+    held: list[Any] | None = store.get(key)
     if held is None:
-        report = context.progress(f"steps by {name}", len(groups))
-        scorer, held = cast(StepScorer, model.load()), []
+        report = context.progress(f"{what['what']} of {model.name}", len(groups))
+        scorer, held = model.load(), []
         for start in range(0, len(groups), CHUNK):
             part = groups[start : start + CHUNK]
-            held += [[_plain(values) for values in some] for some in scorer.steps(part)]
+            held += ask(scorer, part)
             report(start + len(part), len(groups))
         store.put(key, held)
+    return held
+
+
+def _answers(context: EvalContext, model: Rewarded, groups: Sequence[Group]) -> list[ScoredSteps]:
+    """The marked responses with the probability of each step; NaN for a step beyond what the model reads."""
     found = []
-    for group, some in zip(groups, held, strict=True):
+    for group, some in zip(groups, steps_of(context, model, groups), strict=True):
         for response, values in zip(group.responses, some, strict=True):
             marks = [step.correct for step in response.steps]
             if any(mark is not None for mark in marks):
-                found.append(ScoredSteps(group, marks, values, _prompt(group)))
+                found.append(ScoredSteps(group, marks, values.tolist(), _prompt(group)))
     return found
+
+
+def _floats(values: Sequence[float | None]) -> Floats:
+    return np.array([np.nan if v is None else v for v in values], dtype=np.float64)
 
 
 def _plain(values: NDArray[np.floating[Any]]) -> list[float | None]:

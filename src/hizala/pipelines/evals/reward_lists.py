@@ -62,7 +62,7 @@ class ScoredSteps:
     Attributes:
         group: the group it stands in.
         marks: whether each step is right; None is not marked.
-        probabilities: of each step being right, one a step.
+        probabilities: of each step being right, one a step; NaN where it could not be scored.
         prompt: what the bootstrap draws together.
     """
 
@@ -81,17 +81,19 @@ def step_figures(answers: Sequence[ScoredSteps], seed: int = 0) -> tuple[dict[st
     first_error_right  of the answers marked right throughout, the share called so
     first_error_f1     harmonic mean of both
 
+    A step that was not scored is left out and counted, and for the last three so is its answer.
+
     Source: Zheng et al. 2024, ProcessBench, arXiv:2412.06559, sec. 3.1 (the last three).
     """
     if not answers:
         return {}, {}
-    hits: list[float] = []
+    hits: list[float | None] = []
     always: list[float] = []
     clusters: list[Hashable] = []
     for answer in answers:
         for mark, p in zip(answer.marks, answer.probabilities, strict=True):
             if mark is not None:
-                hits.append(float((p >= THRESHOLD) == mark))
+                hits.append(None if math.isnan(p) else float((p >= THRESHOLD) == mark))
                 always.append(float(mark))
                 clusters.append(answer.prompt)
     figures = {
@@ -102,11 +104,16 @@ def step_figures(answers: Sequence[ScoredSteps], seed: int = 0) -> tuple[dict[st
     tasks = sorted({str(a.group.meta.get("task") or "") for a in answers} - {""})
     by_task = []
     for task in tasks if len(tasks) > 1 else ():
-        some = [a for a in answers if a.group.meta.get("task") == task]
+        some = [a for a in answers if a.group.meta.get("task") == task and _whole(a)]
         found = first_error([_predicted(a) for a in some], [first_wrong(a.marks) for a in some])
         told = {"task": task, "answers": len(some), "wrong": found.wrong, "right": found.right, "f1": found.f1}
         by_task.append({key: None if isinstance(v, float) and math.isnan(v) else v for key, v in told.items()})
     return figures, {"first_error": by_task}
+
+
+def _whole(answer: ScoredSteps) -> bool:
+    """Whether every step was scored; else an error behind the last one read could not have been named."""
+    return not any(math.isnan(p) for p in answer.probabilities)
 
 
 def _predicted(answer: ScoredSteps) -> int | None:
@@ -115,7 +122,7 @@ def _predicted(answer: ScoredSteps) -> int | None:
 
 def _first_error(answers: Sequence[ScoredSteps], suffix: str, seed: int) -> dict[str, Estimate]:
     """The three figures with intervals; an answer stands as its index of the first wrong step, -1 for none."""
-    guessed = [float(-1 if (p := _predicted(a)) is None else p) for a in answers]
+    guessed = [float(-1 if (p := _predicted(a)) is None else p) if _whole(a) else math.nan for a in answers]
     actual = [float(-1 if (p := first_wrong(a.marks)) is None else p) for a in answers]
     clusters = [a.prompt for a in answers]
 
@@ -128,7 +135,11 @@ def _first_error(answers: Sequence[ScoredSteps], suffix: str, seed: int) -> dict
 
     figures = {f"reward/first_error_f1{suffix}": statistic_interval(f1, guessed, actual, clusters=clusters, seed=seed)}
     for kind, wanted in (("wrong", True), ("right", False)):
-        some = [(float(g == t), c) for g, t, c in zip(guessed, actual, clusters, strict=True) if (t >= 0) == wanted]
+        some = [
+            (None if math.isnan(g) else float(g == t), c)
+            for g, t, c in zip(guessed, actual, clusters, strict=True)
+            if (t >= 0) == wanted
+        ]
         if some:
             values, keys = zip(*some, strict=True)
             figures[f"reward/first_error_{kind}{suffix}"] = mean_interval(values, keys, seed=seed)

@@ -8,10 +8,12 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from hizala.canonical import digest, file_digest
-from hizala.core.combine import AGGREGATIONS
-from hizala.engines.policy import classify
-from hizala.engines.policy.arch import read_config
+from hizala.core.combine import AGGREGATIONS, combine
+from hizala.engines.policy import reward_head
 from hizala.engines.policy.heads import is_ensemble
 from hizala.engines.reward.gating import FILE as GATE
 from hizala.errors import ConfigError, nearest
@@ -54,13 +56,12 @@ def rewarded(ref: ModelRef, how: Opening) -> list[Rewarded]:
         ModelError: the directory cannot be read.
         ConfigError: it holds no reward model, or a weight names no attribute of it.
     """
-    config = read_config(ref.path)
-    kind = classify.kind_of(config)
-    if kind is None:
+    head = reward_head(ref.path)
+    if head is None:
         raise ConfigError(
             f"'{ref.name}' is a language model, not a reward model", where=str(ref.path), fix="name a classifier"
         )
-    labels = classify.labels_of(config, max(len(config.get("id2label") or {}), 1))
+    kind, labels = head
     ways = {way: {"aggregation": way} for way in AGGREGATIONS} if kind == "step" else _ways(labels, how.weights)
     if kind == "score" and (ref.path / GATE).is_file():
         ways = {way or "weighted": said for way, said in ways.items()} | {"": {}}
@@ -70,6 +71,8 @@ def rewarded(ref: ModelRef, how: Opening) -> list[Rewarded]:
             _key(how, ref.digest, said),
             partial(_open, ref.path, ref.path, how, said),
             steps=ref.name if kind == "step" else None,
+            aggregation=way if kind == "step" else None,
+            raw=_key(how, ref.digest, {}) if kind == "step" else "",
             attribute=way if kind == "score" and way in labels and not is_ensemble(labels) else None,
         )
         for way, said in ways.items()
@@ -105,12 +108,22 @@ def ensemble(name: str, members: Sequence[ModelRef], how: Opening) -> list[Rewar
         if len({file_digest(file) if file.is_file() else "" for file in files}) > 1:
             raise ConfigError(f"the members of '{name}' have different tokenizers", where=str(ref.path))
     paths = [ref.path for ref in members]
+    alone = [rewarded(ref, how)[0] for ref in members]
     found = []
     for way, lam in COMBINED:
         said = {"how": way, "lam": lam, "centred": True}
         key = _key(how, [ref.digest for ref in members], said)
-        found.append(Rewarded(f"{name}:{way}", key, partial(_open, paths, paths[0], how, said)))
+        opened, merge = partial(_open, paths, paths[0], how, said), partial(_merged, way, lam)
+        found.append(Rewarded(f"{name}:{way}", key, opened, members=alone, merge=merge))
     return found
+
+
+def _merged(way: str, lam: float | None, columns: Sequence[NDArray[np.float64]]) -> NDArray[np.float64]:
+    """Members' scores of one group, centred and combined, as `engines.reward.Ensemble` does."""
+    table = np.stack(columns, axis=1)
+    if np.isnan(table).all(axis=0).any():
+        return np.full(len(table), np.nan)
+    return combine(table - np.nanmean(table, axis=0), way, lam)
 
 
 def implicit(policy: ModelRef, reference: ModelRef, beta: float, how: Opening) -> Rewarded:

@@ -65,6 +65,10 @@ class Rewarded:
         steps: name under which its figures of marked steps stand, where what `load` gives is a `StepScorer`; the same
             for every way its steps become one score.
         attribute: the graded quality its score predicts; None: the response as a whole.
+        members: reward models whose scores make up its own; they are asked once for all that rests on them.
+        merge: (one column of scores a member) -> its scores; for models with members.
+        aggregation: how its steps become one score; for models of steps, so that the steps are asked for once.
+        raw: digest of what its steps' probabilities depend on; for models of steps.
     """
 
     name: str
@@ -72,6 +76,10 @@ class Rewarded:
     load: Callable[[], Scorer]
     steps: str | None = None
     attribute: str | None = None
+    members: Sequence[Rewarded] = ()
+    merge: Callable[[Sequence[NDArray[np.float64]]], NDArray[np.float64]] | None = None
+    aggregation: str | None = None
+    raw: str = ""
 
 
 @dataclass(frozen=True, slots=True)
