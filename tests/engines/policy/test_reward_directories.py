@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from hizala.engines.data.templates import ChatTemplate
-from hizala.engines.policy import check_directory, load
+from hizala.engines.policy import check_directory, load, reward_head
 from hizala.errors import ConfigError, ModelError
 from hizala.records import Group, Message, Response, TokenBranch, TokenGroup
 from hizala.world import model_dir
@@ -221,6 +221,8 @@ def test_adapters_keep_the_head_beside_them(kind, merge, make_model, make_groups
     assert torch.allclose(again.outputs(tree, (name,))[name], ours, rtol=0, atol=1e-5)
     assert f"heads.{kind}.weight" in again.trainable()
     assert again.reward_head.labels == (labels or ("step",))
+    assert reward_head(tmp_path / "rm") == (kind, labels or ("step",))
+    assert reward_head(tmp_path / "lm") is None
 
 
 def test_peft_loads_the_adapters_and_the_head(make_model, make_groups, tmp_path):

@@ -8,6 +8,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 
 from hizala.engines.policy import classify, weights
+from hizala.engines.policy import lora as adapters
 from hizala.engines.policy.arch import NotNative, parse, read_config
 from hizala.engines.policy.decoder import Decoder
 from hizala.errors import ModelError
@@ -49,6 +50,21 @@ def check_directory(ref: Path) -> None:
         if stored[name] != shape:
             found = stored[name]
             raise ModelError(f"'{name}' is {found}, config.json asks for {shape}", where=str(ref), fix=weights.AGAIN)
+
+
+def reward_head(ref: Path) -> tuple[str, tuple[str, ...]] | None:
+    """The reward head of a model directory without reading its tensors: (score or step, labels); None without one.
+
+    Raises:
+        ModelError: config or adapters are missing or damaged.
+    """
+    if (ref / "adapter_config.json").is_file() and not (ref / "config.json").is_file():
+        return adapters.head_told(ref) or reward_head(adapters.read_settings(ref)[1])
+    config = read_config(ref)
+    kind = classify.kind_of(config)
+    if kind is None:
+        return None
+    return kind, classify.labels_of(config, max(len(config.get("id2label") or {}), 1)) if kind == "score" else ("step",)
 
 
 def _check_foreign(ref: Path) -> None:

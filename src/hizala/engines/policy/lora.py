@@ -155,6 +155,16 @@ def read_settings(path: Path) -> tuple[Lora, Path]:
     return settings, base
 
 
+def head_told(path: Path) -> tuple[str, tuple[str, ...]] | None:
+    """Kind and labels of the reward head that stands beside saved adapters, or None. Raises ModelError when damaged."""
+    try:
+        with safe_open(path / _FILE, framework="pt") as file:
+            told = file.metadata() or {}
+    except Exception as error:
+        raise ModelError(f"the adapter's weights cannot be read: {error}", where=str(path)) from error
+    return (told["head"], tuple(json.loads(told.get("labels", "[]")))) if "head" in told else None
+
+
 def load_into(module: nn.Module, path: Path) -> Head | None:
     """Copy saved adapters into a module that has adapters; the reward head that stands beside them, if any.
 
