@@ -137,6 +137,47 @@ def test_pipelines_of_transformers_mark_the_steps_of_the_embedded_process_model(
     assert [float(p) for p in got] == pytest.approx(ours, abs=1e-6)
 
 
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("outputs", [1, 2, 3])
+def test_a_classifier_of_others_making_scores_as_it_does_there(family, outputs, make_model, make_groups, tmp_path):
+    from transformers import AutoModelForSequenceClassification
+
+    config = make_model(family, torch.float32).config
+    config.num_labels = outputs
+    torch.manual_seed(1)
+    theirs = AutoModelForSequenceClassification.from_config(config, dtype=torch.float32).eval()
+    theirs.save_pretrained(tmp_path)
+    policy = load(tmp_path)
+    groups = make_groups((2, 1))
+    with torch.no_grad():
+        expected = torch.cat([theirs(ids).logits for ids in sequences(groups)])
+        ours = policy.scores(policy.pack(groups, 1000)[0]).reshape(expected.shape)
+    assert torch.allclose(ours, expected, rtol=0, atol=1e-6)
+    assert reward_head(tmp_path) == ("score", tuple(f"LABEL_{i}" for i in range(outputs)))
+    check_directory(tmp_path)
+
+
+@pytest.mark.parametrize("family", STEPWISE)
+def test_a_model_of_steps_of_others_making_gives_the_probability_of_its_second_label(
+    family, make_model, make_groups, tmp_path
+):
+    from transformers import AutoModelForTokenClassification
+
+    config = make_model(family, torch.float32).config
+    config.num_labels = 2
+    torch.manual_seed(1)
+    theirs = AutoModelForTokenClassification.from_config(config, dtype=torch.float32).eval()
+    torch.nn.init.normal_(theirs.score.bias)
+    theirs.save_pretrained(tmp_path)
+    policy, groups = load(tmp_path), marked(make_groups((1,)))
+    with torch.no_grad():
+        right = theirs(sequences(groups)[0]).logits[0].softmax(-1)[:, 1]
+        ours = policy.outputs(policy.pack(groups, 1000)[0], ("step_scores",))["step_scores"].sigmoid()
+    expected = [right[len(groups[0].prompt) + i] for i, _ in groups[0].responses[0].marks]
+    assert torch.allclose(ours, torch.stack(expected), rtol=0, atol=1e-6)
+    check_directory(tmp_path)
+
+
 def test_padding_is_never_an_end_token(tmp_path):
     """Many models pad with their end token; a classifier would then score the token before it."""
     from transformers import AutoModelForSequenceClassification

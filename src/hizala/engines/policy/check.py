@@ -36,7 +36,7 @@ def check_directory(ref: Path) -> None:
     kind = classify.kind_of(config)
     if kind is not None:
         wanted.pop("lm_head.weight", None)
-        wanted["score.weight"] = (2 if kind == "step" else len(config.get("id2label") or (0, 1)), arch.hidden)
+        wanted["score.weight"] = (2 if kind == "step" else classify.outputs_of(config), arch.hidden)
     stored: dict[str, tuple[int, ...]] = {}
     for path in weights.files(ref):
         try:
@@ -64,7 +64,7 @@ def reward_head(ref: Path) -> tuple[str, tuple[str, ...]] | None:
     kind = classify.kind_of(config)
     if kind is None:
         return None
-    return kind, classify.labels_of(config, max(len(config.get("id2label") or {}), 1)) if kind == "score" else ("step",)
+    return kind, classify.labels_of(config, classify.outputs_of(config)) if kind == "score" else ("step",)
 
 
 def _check_foreign(ref: Path) -> None:

@@ -37,6 +37,11 @@ def kind_of(config: Mapping[str, Any]) -> str | None:
     return "score" if named.endswith(SEQUENCE) else "step" if named.endswith(TOKEN) else None
 
 
+def outputs_of(config: Mapping[str, Any]) -> int:
+    """How many labels a classifier has; transformers leaves them out of a config where there are two."""
+    return len(config.get("id2label") or (0, 1))
+
+
 def labels_of(config: Mapping[str, Any], outputs: int) -> tuple[str, ...]:
     """Names of a score head's outputs, from `id2label`."""
     names = config.get("id2label") or {}
