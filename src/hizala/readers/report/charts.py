@@ -126,12 +126,40 @@ def scatter(spots: Sequence[Spot], attributes: Markup, *, joined: Sequence[int] 
     line = [(scale.x(spots[i].across[0]), scale.y(spots[i].up[0])) for i in joined if spots[i] in seen]
     if len(line) > 1:
         parts.append(Markup(f'<g class="ideal"><path class="line" d="{_path(line)}"/></g>'))
-    parts += [_spot(spot, scale) for spot in seen]
+    places = [(scale.x(spot.across[0]), scale.y(spot.up[0])) for spot in seen]
+    names = _name_places(places, [spot.name for spot in seen])
+    parts += [_spot(spot, scale, name) for spot, name in zip(seen, names, strict=True)]
     body = Markup("").join(parts)
     return Markup('<svg class="chart" viewBox="0 0 {:.0f} {:.0f}" {}>{}</svg>').format(WIDTH, HEIGHT, attributes, body)
 
 
-def _spot(spot: Spot, scale: _Scale) -> Markup:
+def _name_places(spots: Sequence[tuple[float, float]], names: Sequence[str]) -> list[tuple[float, float, str]]:
+    """(x, y, anchor) of each name beside its spot: the first corner where it lies on no other name or spot."""
+    taken = [(x - 4, y - 4, x + 4, y + 4) for x, y in spots]
+    found = []
+    for (x, y), name in zip(spots, names, strict=True):
+        wide = 6.0 * len(name)
+        corners = [
+            (x + side * 6, y + up, "start" if side > 0 else "end") for up in (-5, 12, -16, 23) for side in (1, -1)
+        ]
+        boxes = [((at, line - 9, at + wide, line + 2) if anchor == "start" else (at - wide, line - 9, at, line + 2))
+                 for at, line, anchor in corners]  # fmt: skip
+        free = [
+            i
+            for i, box in enumerate(boxes)
+            if box[0] >= LEFT and box[2] <= WIDTH and not any(_overlap(box, other) for other in taken)
+        ]
+        choice = free[0] if free else 0
+        taken.append(boxes[choice])
+        found.append(corners[choice])
+    return found
+
+
+def _overlap(a: Sequence[float], b: Sequence[float]) -> bool:
+    return a[0] < b[2] and b[0] < a[2] and a[1] < b[3] and b[1] < a[3]
+
+
+def _spot(spot: Spot, scale: _Scale, name: tuple[float, float, str]) -> Markup:
     x, y = scale.x(spot.across[0]), scale.y(spot.up[0])
     shown = []
     if all(_drawable(v) for v in spot.across):
@@ -140,13 +168,12 @@ def _spot(spot: Spot, scale: _Scale) -> Markup:
     if all(_drawable(v) for v in spot.up):
         low, high = (scale.y(v) for v in spot.up[1:])
         shown.append(f'<line class="whisker" x1="{x:.1f}" x2="{x:.1f}" y1="{low:.1f}" y2="{high:.1f}"/>')
-    anchor, at = ("end", x - 5) if x > WIDTH - RIGHT - 70 else ("start", x + 5)
     return Markup(
         '<g class="{}"><title>{}: {} {}, {} {}</title>{}<circle class="dot" cx="{:.1f}" cy="{:.1f}" r="3"/>'
         '<text x="{:.1f}" y="{:.1f}" text-anchor="{}">{}</text></g>'
     ).format(
         spot.slot, spot.name, number(spot.across[0]), interval(*spot.across[1:]), number(spot.up[0]),
-        interval(*spot.up[1:]), Markup("".join(shown)), x, y, at, y - 5, anchor, spot.name,
+        interval(*spot.up[1:]), Markup("".join(shown)), x, y, *name, spot.name,
     )  # fmt: skip
 
 

@@ -84,7 +84,9 @@ def _spot(value: Mapping[str, Any]) -> Spot:
     gain = value["gain"] if value["gain"] and value["gain"]["value"] is not None else value["score"]
     slot = "m4" if value["dominated_by"] else "m2"
     across = tuple(math.sqrt(max(v, 0.0)) for v in _bounds(value["kl"]))
-    return Spot((across[0], across[1], across[2]), _bounds(gain), slot, label(value["values"]))
+    settings = value["values"]
+    name = label(settings) if len(settings) > 1 else value_text(next(iter(settings.values())))
+    return Spot((across[0], across[1], across[2]), _bounds(gain), slot, name)
 
 
 def _bounds(estimate: Mapping[str, Any] | None) -> tuple[float, float, float]:
