@@ -166,6 +166,24 @@ def test_settings_that_say_nothing_or_the_wrong_thing_are_refused(
         config.load(write_recipe(SFT, stage))
 
 
+@pytest.mark.parametrize(
+    "stage",
+    [
+        SPIN.replace("world:chat?n=48", "world:prompts?n=48"),
+        OWN.replace("world:prompts", "world:promts"),
+        FOUND.replace("gold:world:prompts", "pairs:world:chat"),
+        FOUND.replace("gold:world:prompts", "gold:no-such-file.jsonl#"),
+    ],
+)
+def test_data_that_do_not_fit_are_refused_before_anything_is_written(
+    write_recipe: Callable[..., Path], stage: str
+) -> None:
+    recipe = write_recipe(SFT, stage)
+    with pytest.raises(HizalaError, match="stages"):
+        run(config.load(recipe))
+    assert not (recipe.parent / "runs").exists()
+
+
 def kill_after(recipe: Path, metrics: Path, lines: int) -> None:
     """Kill a run as soon as a stage's metrics have so many rows."""
     command = [sys.executable, "-m", "hizala", "run", str(recipe), "--no-report"]

@@ -11,6 +11,8 @@ from hizala.engines import track
 from hizala.engines.policy import check_directory
 from hizala.errors import ConfigError, HizalaError, nearest
 from hizala.pipelines.evals import suites
+from hizala.pipelines.generated import preflight as generated
+from hizala.pipelines.generated.settings import GeneratedSettings
 from hizala.pipelines.material import load_template, open_source, source_of
 from hizala.pipelines.offline import make_objective
 from hizala.pipelines.settings import EvaluateSettings, TrainSettings, row_of
@@ -36,6 +38,8 @@ def preflight(recipe: Recipe, base: Path) -> None:
                 _check_training(stage, stage.config, base)
                 trained[stage.name] = stage.config
                 made = made or row_of(stage.kind, stage.config).produces == "reward"
+            elif isinstance(stage.config, GeneratedSettings):
+                generated.check(stage.config, base)
             elif isinstance(stage.config, EvaluateSettings):
                 _check_evaluation(stage.config, trained, made, base)
 
