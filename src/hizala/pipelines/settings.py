@@ -176,7 +176,8 @@ class MemberSettings(Strict):
     """An ensemble inside one reward model."""
 
     members: Annotated[
-        int, Field(ge=1, le=64, description="score heads on one trunk, each reading its own random half of the features")
+        int,
+        Field(ge=1, le=64, description="score heads on one trunk, each reading its own random half of the features"),
     ] = 1
 
 
