@@ -27,6 +27,11 @@ def test_a_row_has_a_page_and_a_line(name: str) -> None:
     assert f"| [`{name}`](" in TABLE["table"]()
 
 
+@pytest.mark.parametrize("name", TABLE["beside"]())
+def test_a_stage_has_a_page(name: str) -> None:
+    assert name in TABLE["page_of"]()
+
+
 @pytest.mark.parametrize("name", losses.names())
 def test_a_loss_is_explained_on_a_page(name: str) -> None:
     assert any(f"`{name}`" in text for text in PAGES.values())
