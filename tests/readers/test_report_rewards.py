@@ -18,6 +18,7 @@ from hizala.pipelines.evals.reward_rows import Scored, pair_rows
 from hizala.pipelines.evals.suite import SuiteResult, comparisons, estimates
 from hizala.readers.report.load import load
 from hizala.readers.report.page import render
+from hizala.readers.report.scores import slots
 from hizala.readers.report.strings import STRINGS
 from hizala.records import Group, Message, Response, Step
 
@@ -128,6 +129,20 @@ def test_a_run_without_reward_models_has_no_such_section(tmp_path: Path) -> None
     page = render(load(SYNTHETIC["write_run"](tmp_path / "plain", steps=20, each=8)))
     assert section(page, "rewards") == ""
     assert '<a href="#rewards">' not in page
+
+
+def test_buckets_of_length_stand_from_shorter_to_longer_and_all_are_drawn(run: Path) -> None:
+    part = section(render(load(run)), "rewards")
+    part = part[part.index(STRINGS["en"]["buckets.longer"]) : part.index(STRINGS["en"]["buckets.length"])]
+    lanes = re.findall(r'<div class="lane (?!ends)[a-z]*"><span>(.*?)</span><svg', part)
+    assert [text(lane).strip() for lane in lanes] == [
+        STRINGS["en"][f"metric.{name}"] for name in ("much_shorter", "shorter", "same_length", "longer", "much_longer")
+    ]
+
+
+def test_more_models_than_colours_are_told_apart() -> None:
+    found = slots([f"m{i}" for i in range(12)])
+    assert len(set(found.values())) == 12
 
 
 def test_it_speaks_turkish_as_well(run: Path) -> None:

@@ -213,7 +213,7 @@ def _buckets(
     found = []
     for kind in ("source", "margin", "longer", "length"):
         rows: dict[str, Sequence[Figure | None]] = {}
-        for name in sorted(kinds.get(kind, {}), key=lambda name: (phrases.order("metric", name), name)):
+        for name in kinds.get(kind, {}):
             metric = f"reward/accuracy.{name}"
             figures = [results.models[m].get(metric) for m in models]
             if any(f is not None for f in figures):

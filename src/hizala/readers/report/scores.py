@@ -69,8 +69,8 @@ class Headline:
 
 
 def slots(models: Sequence[str]) -> dict[str, str]:
-    """The colour class of each model, in order."""
-    return {model: f"m{i % SLOTS}" for i, model in enumerate(models)}
+    """The colour class of each model, in order; once the colours are used up they come again, hollow and dashed."""
+    return {model: f"m{i % SLOTS}" + (" again" if i >= SLOTS else "") for i, model in enumerate(models)}
 
 
 def is_preference(metric: str) -> bool:
@@ -204,14 +204,14 @@ def _matrix(
         for name, row in figures.items()
     }
     # Measures on another scale (lengths beside shares) would flatten all the rest: they stand in the table alone.
-    small = {name for name, row in marks.items() if not name.endswith(_OWN_SCALE) and all(_small(m.value) for m in row)}
+    small = {name for name, row in marks.items() if not _is(name, _OWN_SCALE) and all(_small(m.value) for m in row)}
     drawn = small or set(figures)
     reference = 0.0 if paired else None
     bounds = whisker_scale([m for name in drawn for m in marks[name]], reference)
     rows = tuple(
         Row(
             _metric_name(phrases, name),
-            tuple(_cell(phrases, f, paired=paired, neutral=name.endswith(_NEUTRAL)) for f in row),
+            tuple(_cell(phrases, f, paired=paired, neutral=_is(name, _NEUTRAL)) for f in row),
             whisker_row(marks[name], bounds, reference) if name in drawn else Markup(""),
             _rank(name, figures),
         )
@@ -242,6 +242,11 @@ def _metric_name(phrases: Phrases, metric: str) -> Markup:
 def _parts(metric: str) -> list[str]:
     """The metric without its suite; `accuracy.chosen_longer` is the accuracy of a part of the data."""
     return metric.partition("/")[2].split(".", 1) if "/" in metric else metric.split(".", 1)
+
+
+def _is(metric: str, names: Collection[str]) -> bool:
+    """Whether a measure is one of these; `accuracy.same_length` is an accuracy and no length."""
+    return _parts(metric)[0] in names
 
 
 def _rank(metric: str, names: Collection[str]) -> str:
