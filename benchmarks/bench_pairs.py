@@ -127,10 +127,13 @@ def make_tokenizer(pairs: Sequence[TextPair], path: Path, vocab_size: int = 4096
     return fast
 
 
-def make_model(size: str, tokenizer: Any, path: Path, vocab_size: int = 4096, seed: int = 0) -> int:
-    """A randomly initialised Qwen3 with tied embeddings and the tokenizer, saved to `path`; its number of weights."""
+def make_model(
+    size: str, tokenizer: Any, path: Path, vocab_size: int = 4096, seed: int = 0, *, classifier: bool = False
+) -> int:
+    """A randomly initialised Qwen3 with tied embeddings, or a classifier of one output, and the tokenizer, saved to
+    `path`; its number of weights."""
     import torch
-    from transformers import Qwen3Config, Qwen3ForCausalLM
+    from transformers import Qwen3Config, Qwen3ForCausalLM, Qwen3ForSequenceClassification
 
     torch.manual_seed(seed)
     config = Qwen3Config(
@@ -142,8 +145,9 @@ def make_model(size: str, tokenizer: Any, path: Path, vocab_size: int = 4096, se
         eos_token_id=tokenizer.eos_token_id,
         pad_token_id=tokenizer.pad_token_id,
         dtype="float32",
+        **({"num_labels": 1} if classifier else {}),
     )
-    model = Qwen3ForCausalLM(config)
+    model = (Qwen3ForSequenceClassification if classifier else Qwen3ForCausalLM)(config)
     model.save_pretrained(path)
     tokenizer.save_pretrained(path)
     return sum(p.numel() for p in model.parameters())
@@ -162,6 +166,12 @@ def tokenise(pairs: Sequence[TextPair], tokenizer: Any, max_length: int) -> Iter
             continue
         chosen, rejected = (row[len(prompt) :][:room] for row in rows)
         yield pair, TokenPair(prompt, chosen, rejected)
+
+
+def whole(rows: Sequence[tuple[TextPair, TokenPair]], tokenizer: Any) -> list[tuple[TextPair, TokenPair]]:
+    """The pairs whose responses both end as they were written: not every trainer cuts alike."""
+    end = tokenizer.eos_token_id
+    return [row for row in rows if row[1].chosen[-1] == row[1].rejected[-1] == end]
 
 
 def write_pairs(rows: Sequence[tuple[TextPair, TokenPair]], path: Path) -> None:

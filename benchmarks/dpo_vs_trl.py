@@ -15,168 +15,34 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import random
-import statistics
 import tempfile
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from bench_common import HERE, ROOT, Worker, interleave, largest_difference, median_rate, rates, say, table
+from bench_common import median_rate, say, table
+from bench_race import (
+    DATA,
+    OURS,
+    OURS_STORED,
+    TRL_DEFAULT_MICRO,
+    Bench,
+    Method,
+    Options,
+    Variant,
+    rounded,
+    trl,
+)
 
 TOLERANCE = {"float32": 1e-4, "bfloat16": 1e-2}
 TARGETS = {"4m": 6.0, "27m": 4.5}
-DATA = ROOT.parent / "shared" / "data" / "hh_harmless"
-TRL_DEFAULT_MICRO = 8
-
-
-@dataclass(frozen=True)
-class Variant:
-    """One side in one setting. `micro` is TRL's per-device batch; the other fields say what they say."""
-
-    name: str
-    side: str
-    dtype: str = "bfloat16"
-    precompute: bool = False
-    checkpointing: bool = False
-    micro: int = TRL_DEFAULT_MICRO
-    sharing: bool = True
-    pad_to_block: int = 0
-    kernels: bool = True
-
-
-def trl(micro: int, *, dtype: str = "bfloat16", precompute: bool = False, checkpointing: bool = False) -> Variant:
-    """A TRL variant with a name that says its settings."""
-    short = {"bfloat16": "bf16", "float32": "fp32"}[dtype]
-    name = f"TRL {short} micro {micro}" + (" +ref stored" if precompute else "") + (" +ckpt" if checkpointing else "")
-    return Variant(name, "trl", dtype, precompute, checkpointing, micro)
-
-
-OURS = Variant("Hizala bf16", "hizala")
-OURS_STORED = Variant("Hizala bf16 +ref stored", "hizala", precompute=True)
+DPO = Method("dpo", {"beta": 0.1}, reference=True)
 OURS_FP32 = Variant("Hizala fp32", "hizala", "float32")
 FLAT_FP32 = Variant("Hizala fp32, prompt not shared", "hizala", "float32", sharing=False)
 UNCOMPILED = Variant("Hizala bf16, no compiled passes", "hizala", kernels=False)
 BESIDE = Variant("Hizala bf16 beside fp32", "hizala")
 PADDED_FP32 = Variant("Hizala fp32, not shared, padded", "hizala", "float32", sharing=False, pad_to_block=8)
-
-
-@dataclass(frozen=True)
-class Options:
-    """What the command line said."""
-
-    models: list[str]
-    rounds: int
-    pairs: dict[str, int]
-    batch: int
-    micros: list[int]
-    limit: float
-    tries: int
-    token_budget: int
-    data: str
-    max_length: int
-    shares: list[str]
-    smoke: bool
-
-
-class Bench:
-    """The variants of one model size: their processes, and what they measured."""
-
-    def __init__(self, size: str, options: Options, folder: Path, tokenizer: Any, rows: Sequence[Any]) -> None:
-        from bench_pairs import make_model, shape, write_pairs
-
-        self.size, self.options, self.folder = size, options, folder / size
-        self.folder.mkdir()
-        self.weights = make_model(size, tokenizer, self.folder / "model", len(tokenizer))
-        picked = representative(rows, options.pairs[size])
-        write_pairs(picked, self.folder / "pairs.jsonl")
-        self.tokens = {
-            "sample": shape([t for _, t in picked], TRL_DEFAULT_MICRO),
-            "all": shape([t for _, t in rows], TRL_DEFAULT_MICRO),
-        }
-        self.steps = options.pairs[size] // options.batch
-        self.alive: dict[str, Worker] = {}
-        self.samples: dict[str, list[dict[str, float]]] = {}
-        self.rejected: dict[str, int] = {}
-        self.done: dict[str, dict[str, Any]] = {}
-        self.kernels = ""
-
-    def start(self, variant: Variant) -> Worker:
-        """The variant's process, started when it is not there yet; returns when it has made its warm-up step."""
-        if variant.name not in self.alive:
-            common = {
-                "lr": 1e-4,
-                "weight_decay": 0.0,
-                "betas": [0.9, 0.999],
-                "eps": 1e-8,
-                "beta": 0.1,
-                "max_length": self.options.max_length,
-                "batch": self.options.batch,
-                "steps": self.steps,
-                "warm_steps": 1,
-                "token_budget": self.options.token_budget,
-                "model": str(self.folder / "model"),
-                "pairs_file": str(self.folder / "pairs.jsonl"),
-            }
-            spec = {**common, **asdict(variant)}
-            spec["micro"] = min(variant.micro, self.options.batch)
-            self.alive[variant.name] = Worker(HERE / f"worker_{variant.side}.py", spec)
-        return self.alive[variant.name]
-
-    def stop(self, variant: Variant) -> None:
-        """End a variant's process and keep what it measured."""
-        worker = self.alive.pop(variant.name)
-        if variant == OURS:
-            self.kernels = str(worker.ready["kernels"])
-        self.samples[variant.name] = worker.samples
-        self.rejected[variant.name] = len(worker.rejected)
-        self.done[variant.name] = worker.stop()
-
-    def close(self) -> None:
-        """Nothing of ours stays running, whatever happened."""
-        for worker in self.alive.values():
-            worker.kill()
-
-    def race(self, variants: Sequence[Variant], rounds: int) -> None:
-        """The variants take turns; all of them are up and warm before the first round."""
-        workers = [self.start(v) for v in variants]
-        interleave(workers, rounds, self.options.limit, self.options.tries)
-
-    def rate(self, variant: Variant, clock: str = "wall") -> float:
-        """Median pairs per second."""
-        worker = self.alive.get(variant.name)
-        return median_rate(worker.samples if worker else self.samples[variant.name], clock)
-
-    def fastest(self, variants: Sequence[Variant]) -> Variant:
-        """The fastest of some variants by one round each; the others are ended."""
-        best = variants[0]
-        for variant in variants:
-            self.race([variant], 1)
-            if variant == best:
-                continue
-            loser, best = (best, variant) if self.rate(variant) > self.rate(best) else (variant, best)
-            self.stop(loser)
-        return best
-
-    def difference(self, a: Variant, b: Variant, key: str, steps: int = 8) -> float:
-        """Largest difference of a figure over the first steps both made."""
-        return largest_difference(self.done[a.name]["records"][:steps], self.done[b.name]["records"][:steps], key)
-
-
-def representative(rows: Sequence[Any], n: int) -> list[Any]:
-    """n rows evenly spread over the lengths, in a seeded random order.
-
-    Raises:
-        ValueError: there are fewer rows.
-    """
-    if len(rows) < n:
-        raise ValueError(f"{n} pairs asked for, {len(rows)} are there")
-    by_length = sorted(rows, key=lambda r: len(r[1].prompt) + len(r[1].chosen) + len(r[1].rejected))
-    picked = [by_length[int((i + 0.5) * len(rows) / n)] for i in range(n)]
-    random.Random(0).shuffle(picked)
-    return picked
 
 
 def measure(bench: Bench) -> dict[str, Any]:
@@ -269,22 +135,7 @@ def report(
         "bfloat16_trl_micro_batches": bench.difference(best, default, "loss"),
         "bfloat16_stored_reference": bench.difference(OURS_STORED, stored, "loss"),
     }
-    rows = [["variant", "pairs/s", "low", "high", "rounds", "rejected", "peak MiB", "above imports"]]
-    for name, done in bench.done.items():
-        seen = rates(bench.samples[name]) or [float("nan")]
-        rows.append(
-            [
-                name,
-                f"{median_rate(bench.samples[name]):.2f}" if bench.samples[name] else "-",
-                f"{min(seen):.2f}",
-                f"{max(seen):.2f}",
-                str(len(bench.samples[name])),
-                str(bench.rejected[name]),
-                f"{done['peak']:.0f}",
-                f"{done['peak'] - done['base']:.0f}",
-            ]
-        )
-    say("\n" + table(rows))
+    say("\n" + table(bench.rows()))
     peers = [v for v in scan if v.micro >= TRL_DEFAULT_MICRO] + [default]
     return {
         "ratio": min(in_step, kept),
@@ -303,12 +154,7 @@ def report(
         ),
         "rss": memory_of(bench, default, wide),
         "shares": shares_of(bench, wide),
-        "samples": {
-            "taken": sum(map(len, bench.samples.values())),
-            "rejected": sum(bench.rejected.values()),
-            "contended": sum(bool(s.get("contended")) for rows in bench.samples.values() for s in rows),
-            "other_cores_median": statistics.median(s["other"] for rows in bench.samples.values() for s in rows),
-        },
+        "samples": bench.counts(),
         "tokens_per_pair": bench.tokens,
         "kernels": bench.kernels,
     }
@@ -334,13 +180,6 @@ def gather(results: dict[str, dict[str, Any]], seconds: float) -> dict[str, Any]
     }
     figures: dict[str, Any] = {name: {size: r[key] for size, r in results.items()} for name, key in names.items()}
     return {**rounded(figures), "targets": TARGETS, "tolerance": TOLERANCE, "seconds": round(seconds)}
-
-
-def rounded(value: Any) -> Any:
-    """Floats with four significant digits, whatever they are nested in."""
-    if isinstance(value, dict):
-        return {k: rounded(v) for k, v in value.items()}
-    return float(f"{value:.4g}") if isinstance(value, float) else value
 
 
 def parse(arguments: Sequence[str] | None) -> Options:
@@ -392,7 +231,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         tokenizer = make_tokenizer(texts, folder / "tokenizer", 512 if options.smoke else 4096)
         rows = list(tokenise(texts, tokenizer, options.max_length))
         for size in options.models:
-            bench = Bench(size, options, folder, tokenizer, rows)
+            bench = Bench(size, options, folder, tokenizer, rows, DPO)
             try:
                 results[size] = measure(bench)
             finally:

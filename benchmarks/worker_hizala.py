@@ -9,6 +9,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,14 @@ from bench_common import Turnstile
 from bench_pairs import TokenPair, read_pairs
 
 PAD_ID = 0
+# What is recorded beside the loss, method by method: key -> our metric. `worker_trl.py` has the same keys.
+FIGURES = {
+    "dpo": {"margin": "dpo/margin"},
+    "reward": {"margin": "bradley_terry/margin"},
+    "simpo": {"chosen": "simpo/chosen_logp", "rejected": "simpo/rejected_logp"},
+    "orpo": {"term": "orpo/loss", "chosen": "orpo/chosen_logp", "rejected": "orpo/rejected_logp"},
+    "kto": {"point": "kto/z0"},
+}
 
 
 def groups_of(pairs: Sequence[TokenPair], pad_to_block: int) -> list[Any]:
@@ -31,9 +40,23 @@ def groups_of(pairs: Sequence[TokenPair], pad_to_block: int) -> list[Any]:
             branches = []
             for ids in (pair.chosen, pair.rejected):
                 padding = (longest - len(pair.prompt) - len(ids)) if pad_to_block else 0
-                branches.append(TokenBranch([*ids, *[PAD_ID] * padding], [True] * len(ids) + [False] * padding))
+                mask = [True] * len(ids) + [False] * padding
+                # What nothing asks for is not computed: the last of the padding is, and everything before it.
+                mask[-1] = True
+                branches.append(TokenBranch([*ids, *[PAD_ID] * padding], mask))
             groups.append(TokenGroup(pair.prompt, tuple(branches), id=str(len(groups))))
     return groups
+
+
+def thumbs(groups: Sequence[Any]) -> list[Any]:
+    """The pairs as thumbs: the first response of each up, the second down."""
+    return [replace(g, responses=tuple(replace(r, label=not i) for i, r in enumerate(g.responses))) for g in groups]
+
+
+def mismatched(batch: Sequence[Any]) -> list[Any]:
+    """Each prompt of a batch with both responses of the pair before it, as TRL turns the completions of a batch."""
+    before = [batch[-1], *batch[:-1]]
+    return [replace(g, responses=b.responses, id=f"{g.id} with {b.id}") for g, b in zip(batch, before, strict=True)]
 
 
 def main(spec: dict[str, Any]) -> None:
@@ -51,7 +74,10 @@ def main(spec: dict[str, Any]) -> None:
     gate.imported()
     begun = time.perf_counter()
     groups = groups_of([tokens for _, tokens in read_pairs(Path(spec["pairs_file"]))], spec["pad_to_block"])
+    if spec["method"] == "kto":
+        groups = thumbs(groups)
     batches = [groups[i : i + spec["batch"]] for i in range(0, len(groups), spec["batch"])]
+    others = [mismatched(batch) if spec["method"] == "kto" else [] for batch in batches]
     budget = spec["token_budget"]
     model, how = Path(spec["model"]), {"dtype": spec["dtype"], "sharing": spec["sharing"]}
     policy = load(model, checkpointing=spec["checkpointing"], **how)
@@ -59,25 +85,29 @@ def main(spec: dict[str, Any]) -> None:
         learning_rate=spec["lr"], total_steps=1_000_000, weight_decay=spec["weight_decay"],
         betas=tuple(spec["betas"]), eps=spec["eps"], max_grad_norm=1.0, token_budget=budget,
     ))  # fmt: skip
-    objective = Objective.of(algorithms.get("dpo"), {"beta": spec["beta"]})
+    objective = Objective.of(algorithms.get(spec["method"]), spec["params"], weights=spec["weights"])
 
     def columns_of(of: Any, rows: Sequence[Any]) -> dict[str, Any]:
         return {"reference": {g.id: a for g, a in zip(rows, measure(of, rows, budget), strict=True)}}
 
+    reference = None
+    stored: dict[str, Any] = {}
     if spec["precompute"]:
-        stored = columns_of(policy, groups)
-    else:
+        stored = columns_of(policy, [g for rows in (*batches, *others) for g in rows])
+    elif spec["reference"]:
         reference = load(model, **how)
         reference.module.requires_grad_(False)
     gate.extra = {"construct": time.perf_counter() - begun, "kernels": enable() or "in use"}
+    figures = FIGURES[spec["method"]]
     with tempfile.TemporaryDirectory() as out:
         log = MetricsLog(Path(out))
-        for number, batch in enumerate(itertools.cycle(batches), start=1):
-            columns = stored if spec["precompute"] else columns_of(reference, batch)
-            report = engine.step(batch, objective, columns)
+        for number, (batch, other) in enumerate(itertools.cycle(zip(batches, others, strict=True)), start=1):
+            columns = columns_of(reference, [*batch, *other]) if reference is not None else stored
+            report = engine.step(batch, objective, columns, other)
             log.train(number, report.metrics, report.perf)
             m = report.metrics
-            if not gate.step(loss=m["loss"], margin=m["dpo/margin"], grad_norm=m["grad_norm"]):
+            seen = {key: m[name] for key, name in figures.items()}
+            if not gate.step(loss=m["loss"], grad_norm=m["grad_norm"], **seen):
                 break
         log.close()
 

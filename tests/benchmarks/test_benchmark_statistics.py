@@ -19,6 +19,7 @@ def module(name):
 
 
 common, pairs = module("bench_common"), module("bench_pairs")
+race = module("bench_race")
 dpo = module("dpo_vs_trl")
 
 
@@ -97,21 +98,23 @@ def test_shapes_count_padding_and_sharing():
     assert shape["shared"] == (4 + 2 + 1 + 2 + 2 + 4) / 2
 
 
-def test_padding_for_the_shares_changes_lengths_but_not_what_counts():
+def test_padding_for_the_shares_changes_lengths_and_counts_its_last_token_alone():
     worker = module("worker_hizala")
     rows = [pairs.TokenPair([1] * 4, [2] * 2, [3] * 1), pairs.TokenPair([1] * 2, [2] * 2, [3] * 4)]
     plain, padded = worker.groups_of(rows, 0), worker.groups_of(rows, 2)
     assert {len(g.prompt) + len(r.ids) for g in padded for r in g.responses} == {6}
     for a, b in zip(plain, padded, strict=True):
-        assert [sum(r.mask) for r in a.responses] == [sum(r.mask) for r in b.responses]
+        for short, long in zip(a.responses, b.responses, strict=True):
+            assert sum(long.mask) - sum(short.mask) == (len(long.ids) > len(short.ids))
+            assert long.mask[-1]
 
 
 def test_the_sample_has_the_lengths_of_the_whole():
     rows = [(None, pairs.TokenPair([1] * n, [2], [3])) for n in range(1, 201)]
-    picked = dpo.representative(rows, 20)
+    picked = race.representative(rows, 20)
     assert sum(len(r.prompt) for _, r in picked) / 20 == pytest.approx(100.5, abs=1)
     with pytest.raises(ValueError, match="pairs"):
-        dpo.representative(rows, 201)
+        race.representative(rows, 201)
 
 
 def test_a_batch_must_divide_the_pairs(capsys):
