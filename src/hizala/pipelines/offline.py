@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-import random
-import shutil
-import signal
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import numpy as np
-import torch
 
 from hizala.algorithms import Algorithm
 from hizala.config import schema_of
@@ -25,12 +20,13 @@ from hizala.engines.policy.heads import member_labels
 from hizala.engines.train import Engine, MetricsLog, Objective, Settings, StepReport
 from hizala.errors import ConfigError, DataError, nearest
 from hizala.pipelines import reference
-from hizala.pipelines.context import ModelRef, StageContext
+from hizala.pipelines.context import StageContext
 from hizala.pipelines.material import Batches, Material, load_template, prepare, source_of
 from hizala.pipelines.mismatch import mismatched
 from hizala.pipelines.progress import Bar, say, working
-from hizala.pipelines.rundir import model_digest, write_json
+from hizala.pipelines.rundir import write_json
 from hizala.pipelines.settings import MixtureSettings, TrainSettings, asks_for_reference, loss_weight_field, row_of
+from hizala.pipelines.training import export_model, interrupts, seed_all
 from hizala.records import Finding, TokenGroup
 from hizala.registry import losses
 
@@ -48,7 +44,7 @@ def train(context: StageContext) -> None:
     row = row_of(context.stage.kind, settings)
     # The recipe's seed still says what is held out: members of an ensemble are compared on the same groups.
     seed = context.recipe.seed if settings.seed is None else settings.seed
-    _seed(seed)
+    seed_all(seed)
     with working("chat template proven"):
         template = load_template(context.model.path, settings.template)
     objective = make_objective(row, settings)
@@ -68,7 +64,7 @@ def train(context: StageContext) -> None:
     _Loop(context, settings, engine, objective, material, pairing, columns, batches, total).run()
     if settings.keep_best:
         engine.load(context.dir / "checkpoints", best=True)
-    _export(context, policy, engine, settings, row)
+    export_model(context, policy, engine, beta=getattr(settings, "beta", None), kind=row.produces)
 
 
 def _of_named_attributes(material: Material, settings: TrainSettings) -> Material:
@@ -166,13 +162,6 @@ def _settings(context: StageContext) -> TrainSettings:
     return context.stage.config
 
 
-def _seed(seed: int) -> None:
-    """Every source of random numbers follows from one seed: fresh adapters and heads, dropout, libraries."""
-    random.seed(seed)
-    np.random.seed(seed % 2**32)
-    torch.manual_seed(seed)
-
-
 def _policy(context: StageContext, settings: TrainSettings, row: Algorithm) -> Policy:
     with working("model loaded"):
         return load(
@@ -264,7 +253,7 @@ class _Loop:
     def run(self) -> None:
         """All remaining steps. On the first interrupt a checkpoint is written and KeyboardInterrupt raised."""
         with ExitStack() as stack:
-            stack.enter_context(_interrupt(self._ask_to_stop))
+            stack.enter_context(interrupts(self._ask_to_stop))
             log, start = self._resume()
             stack.callback(log.close)
             trackers = self._trackers()
@@ -346,42 +335,3 @@ class _Loop:
 def _headline(metrics: Mapping[str, float]) -> dict[str, float]:
     wanted = ("loss", "dpo/margin", "dpo/accuracy")
     return {name: metrics[name] for name in wanted if name in metrics}
-
-
-@contextmanager
-def _interrupt(ask: Callable[[], None]) -> Iterator[None]:
-    """The first Ctrl-C or SIGTERM asks; the second stops at once."""
-
-    def handler(number: int, frame: FrameType | None) -> None:
-        for each, old in previous.items():
-            signal.signal(each, old)
-        ask()
-
-    previous: dict[signal.Signals, Any] = {}
-    try:
-        for number in (signal.SIGINT, signal.SIGTERM):
-            previous[number] = signal.signal(number, handler)
-    except ValueError:  # not the main thread: whoever called us handles signals
-        previous = {}
-    try:
-        yield
-    finally:
-        for number, old in previous.items():
-            signal.signal(number, old)
-
-
-def _export(context: StageContext, policy: Policy, engine: Engine, settings: TrainSettings, row: Algorithm) -> None:
-    """Write the trained model beside the checkpoints, at once or not at all."""
-    target, partial = context.dir / "model", context.dir / ".model.partial"
-    if context.first:
-        shutil.rmtree(partial, ignore_errors=True)
-    with engine.whole():
-        if context.first:
-            policy.save(partial)
-    if context.first:
-        shutil.rmtree(target, ignore_errors=True)
-        partial.rename(target)
-    beta = getattr(settings, "beta", None)
-    model = ModelRef(context.stage.name, target, model_digest(target), context.model.name, beta, row.produces)
-    told = {"name": model.name, "digest": model.digest, "parent": model.parent, "beta": beta, "kind": model.kind}
-    context.outputs["model"] = told

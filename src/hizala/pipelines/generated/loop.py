@@ -15,7 +15,7 @@ from hizala.pipelines.generated.lines import Lines
 from hizala.pipelines.generated.pairs import Harvest, frozen, thawed
 from hizala.pipelines.material import Batches
 from hizala.pipelines.progress import Bar, say
-from hizala.pipelines.stopping import interrupts
+from hizala.pipelines.training import interrupts
 from hizala.records import Estimate, Finding
 
 NO_PAIRS = 3  # rounds in a row without a single pair, after which a stage ends

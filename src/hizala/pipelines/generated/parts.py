@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import random
-import shutil
 from collections.abc import Sequence
 from dataclasses import asdict
 from typing import cast
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from hizala.engines.data.templates import ChatTemplate
@@ -22,7 +19,8 @@ from hizala.pipelines.generated.candidates import Asker, Prompt, read_prompts
 from hizala.pipelines.generated.settings import GeneratedSettings
 from hizala.pipelines.material import load_template
 from hizala.pipelines.progress import say, working
-from hizala.pipelines.rundir import model_digest, write_json
+from hizala.pipelines.rundir import write_json
+from hizala.pipelines.training import export_model, seed_all
 from hizala.records import Finding, Group, TokenGroup
 
 
@@ -44,7 +42,7 @@ class Parts:
                 fix="start it without torchrun",
             )
         self.context, self.settings = context, settings
-        _seed(context.recipe.seed)
+        seed_all(context.recipe.seed)
         with working("chat template proven"):
             self.template: ChatTemplate = load_template(context.model.path, settings.template)
         self.objective: Objective = settings.objective()
@@ -126,19 +124,4 @@ class Parts:
         context = self.context
         every = [*self.findings, *findings]
         write_json(context.dir / "findings.json", {"findings": [asdict(finding) for finding in every]})
-        target, partial_ = context.dir / "model", context.dir / ".model.partial"
-        shutil.rmtree(partial_, ignore_errors=True)
-        self.policy.save(partial_)
-        shutil.rmtree(target, ignore_errors=True)
-        partial_.rename(target)
-        beta = self.settings.beta
-        model = ModelRef(context.stage.name, target, model_digest(target), context.model.name, beta)
-        context.outputs["model"] = {"name": model.name, "digest": model.digest, "parent": model.parent, "beta": beta}
-        context.models[model.name] = model
-
-
-def _seed(seed: int) -> None:
-    """Every source of random numbers follows from the recipe's seed: fresh adapters, dropout, libraries."""
-    random.seed(seed)
-    np.random.seed(seed % 2**32)
-    torch.manual_seed(seed)
+        export_model(context, self.policy, engine, beta=self.settings.beta)

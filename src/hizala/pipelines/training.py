@@ -1,0 +1,74 @@
+"""What every stage that trains does alike: it seeds, it stops when asked, it writes its model."""
+
+from __future__ import annotations
+
+import random
+import shutil
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import FrameType
+from typing import Any
+
+import numpy as np
+import torch
+
+from hizala.engines.policy import Policy
+from hizala.engines.train import Engine
+from hizala.pipelines.context import ModelRef, StageContext
+from hizala.pipelines.rundir import model_digest
+
+
+def seed_all(seed: int) -> None:
+    """Every source of random numbers follows from the recipe's seed: fresh adapters, dropout, libraries."""
+    random.seed(seed)
+    np.random.seed(seed % 2**32)
+    torch.manual_seed(seed)
+
+
+@contextmanager
+def interrupts(ask: Callable[[], None]) -> Iterator[None]:
+    """While open, the first Ctrl-C or SIGTERM calls `ask`; the second stops at once."""
+
+    def handler(number: int, frame: FrameType | None) -> None:
+        for each, old in previous.items():
+            signal.signal(each, old)
+        ask()
+
+    previous: dict[signal.Signals, Any] = {}
+    try:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            previous[number] = signal.signal(number, handler)
+    except ValueError:  # not the main thread: whoever called us handles signals
+        previous = {}
+    try:
+        yield
+    finally:
+        for number, old in previous.items():
+            signal.signal(number, old)
+
+
+def export_model(
+    context: StageContext, policy: Policy, engine: Engine, *, beta: float | None, kind: str = "policy"
+) -> None:
+    """Write the trained model beside the checkpoints, at once or not at all, and leave it to the stages after.
+
+    Args:
+        context: of the stage.
+        policy: what was trained; sharded over several processes or whole.
+        engine: that trained it.
+        beta: scale of its implicit reward, per nat; None where it has none.
+        kind: "policy" or "reward".
+    """
+    target, partial = context.dir / "model", context.dir / ".model.partial"
+    if context.first:
+        shutil.rmtree(partial, ignore_errors=True)
+    with engine.whole():
+        if context.first:
+            policy.save(partial)
+    if context.first:
+        shutil.rmtree(target, ignore_errors=True)
+        partial.rename(target)
+    model = ModelRef(context.stage.name, target, model_digest(target), context.model.name, beta, kind)
+    told = {"name": model.name, "digest": model.digest, "parent": model.parent, "beta": beta, "kind": model.kind}
+    context.outputs["model"] = told
