@@ -285,7 +285,7 @@ def test_peft_loads_the_adapters_and_the_head(make_model, make_groups, tmp_path)
 
 
 @pytest.mark.parametrize("family", ["olmo2", "gpt2"])
-def test_other_architectures_become_classifiers_too(family, make_groups, tmp_path):
+def test_other_architectures_become_classifiers_too(family, make_groups, tmp_path, caplog, capfd):
     from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForSequenceClassification
 
     shape = {
@@ -305,7 +305,9 @@ def test_other_architectures_become_classifiers_too(family, make_groups, tmp_pat
     tree = policy.pack(groups, 1000)[0]
     policy.save(tmp_path / "rm")
     theirs = AutoModelForSequenceClassification.from_pretrained(tmp_path / "rm", dtype=torch.float32).eval()
+    capfd.readouterr()
     again = load(tmp_path / "rm")
+    assert "MISSING" not in capfd.readouterr().err + caplog.text
     again.module.eval()
     with torch.no_grad():
         expected = torch.cat([theirs(ids).logits[:, 0] for ids in sequences(groups)])

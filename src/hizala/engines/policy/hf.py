@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import copy
 import warnings
-from collections.abc import Callable, Collection, Mapping
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -218,8 +218,7 @@ def load_module(
     weights.files(ref)  # refuses pickled and absent weights with our own words
     shares = sharing_of(config)[0]
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
+        with _quiet():
             module, info = AutoModelForCausalLM.from_pretrained(
                 ref,
                 dtype=torch.float64 if dtype == "float64" else torch.float32,
@@ -253,6 +252,21 @@ def load_module(
     module.config.attention_dropout = 0.0
     module.heads = nn.ModuleDict()
     return module.to(device), stored
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """While open, transformers reports nothing: what a classifier lacks beside a language model is no news."""
+    from transformers.utils import logging
+
+    before = logging.get_verbosity()
+    logging.set_verbosity(logging.CRITICAL)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.set_verbosity(before)
 
 
 def enable_checkpointing(module: Any) -> None:
