@@ -231,3 +231,27 @@ def test_groups_can_be_checked_too() -> None:
 )
 def test_languages_are_guessed(text: str, language: str) -> None:
     assert guess(text) == language
+
+
+def test_labels_that_contradict_are_named_with_their_lines(tmp_path: Path) -> None:
+    rows = [
+        {"prompt": "p", "chosen": "a", "rejected": "b"},
+        {"prompt": "p", "chosen": "b", "rejected": "a"},
+        {"prompt": "q", "chosen": "b", "rejected": "a"},
+        {"prompt": "r", "chosen": "a", "rejected": "b", "score_chosen": 1, "score_rejected": 2},
+        {"prompt": "s", "chosen": "a", "rejected": "b", "score_chosen": 1, "score_rejected": 1},
+    ]
+    report = report_of(tmp_path, rows)
+    found = {f.kind: (f.severity, f.where) for f in report.findings}
+    assert found["contradicted"] == ("warning", "d:1, d:2")
+    assert found["contradicting"] == ("error", "d:4")
+    assert found["tied"] == ("warning", "d:5")
+
+
+def test_thumbs_up_and_down_for_one_response_and_thumbs_of_one_kind_are_found(tmp_path: Path) -> None:
+    rows = [{"prompt": p, "completion": "a", "label": up} for p, up in (("p", True), ("p", False), ("q", True))]
+    report = report_of(tmp_path, rows)
+    assert {f.kind: f.where for f in report.findings}["contradicted"] == "d:1, d:2"
+    one_sided = report_of(tmp_path, [rows[0], rows[2]])
+    found = {f.kind: (f.severity, f.message) for f in one_sided.findings}
+    assert found["label-balance"] == ("error", "all thumbs point one way: 2 up, 0 down; methods need both")

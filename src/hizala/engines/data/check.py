@@ -12,9 +12,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from hizala.engines.data import language
-from hizala.engines.data.duplicates import ExactDuplicates, NearSample
-from hizala.engines.data.groups import GroupSource, read
+from hizala.engines.data.duplicates import Contradictions, ExactDuplicates, NearSample
+from hizala.engines.data.groups import GroupSource, read, shape_of
 from hizala.engines.data.measures import LengthBias, Lengths, label_balance, length_bias_of, lengths_of, side_of
+from hizala.engines.data.usable import reason_of
 from hizala.errors import DataError, TemplateError
 from hizala.records import Estimate, Finding, Group
 
@@ -43,6 +44,9 @@ _DROPS = {
 _NOTED: dict[str, tuple[Severity, str]] = {
     "chosen-equals-rejected": ("error", "chosen and rejected are the same text"),
     "all-responses-equal": ("warning", "all responses are the same text"),
+    "tied": ("warning", "all responses are tied, so nothing is preferred"),
+    "contradicting": ("error", "scores, ranks or margin of the row contradict each other"),
+    "unmarked": ("warning", "no step is marked"),
     "empty-response": ("warning", "a response is empty; it teaches to end at once"),
     "same-role-twice": ("info", "two turns of the same role follow each other; strict chat templates refuse them"),
 }
@@ -145,7 +149,7 @@ class _Seen:
 
     def __init__(self, chat: ChatTemplate | None, max_length: int | None, near_sample: int) -> None:
         self.chat, self.max_length = chat, max_length
-        self.exact = ExactDuplicates()
+        self.exact, self.claims = ExactDuplicates(), Contradictions()
         self.near = NearSample(near_sample) if near_sample else None
         self.lengths: dict[str, array[int]] = {}
         self.differences: array[float] = array("d")
@@ -161,6 +165,9 @@ class _Seen:
 
     def add(self, group: Group, line: int) -> None:
         self.exact.add(group, line)
+        self.claims.add(group, line)
+        if (reason := reason_of(group, shape_of(group))) in _NOTED:
+            self.note(reason, line)
         if self.near is not None:
             self.near.add(group, line)
         texts = [response.text for response in group.responses]
@@ -284,6 +291,10 @@ class _Seen:
                 lines = self.lines[kind]
                 where = ", ".join(f"{source.name}:{line}" for line in lines[:5])
                 yield Finding(kind, severity, f"{_rows(n)}: {words}", where, n, {"lines": lines})
+        if torn := self.claims.lines():
+            where = ", ".join(f"{source.name}:{line}" for line in torn[:5])
+            words = f"{_rows(len(torn))}: another row of the same prompt says the opposite; training leaves both out"
+            yield Finding("contradicted", "warning", words, where, len(torn), {"lines": torn[:_LISTED]})
         if n := duplicates["exact"]:
             where = ", ".join(f"{source.name}:{a}={b}" for a, b in duplicates["exact_examples"][:5])
             yield Finding(
@@ -310,6 +321,10 @@ class _Seen:
 
     def _label_findings(self) -> Iterator[Finding]:
         balance = label_balance(self.count)
+        if "thumbs" in balance and balance["thumbs"]["share_up"] in (0, 1):
+            words = f"all thumbs point one way: {self.count['up']} up, {self.count['down']} down; methods need both"
+            yield Finding("label-balance", "error", words)
+            return
         for name, key in (("thumbs", "share_up"), ("steps", "share_right")):
             if name in balance and not 1 - _ONE_SIDED <= balance[name][key] <= _ONE_SIDED:
                 words = f"{balance[name][key]:.0%} of the {name} are {'up' if name == 'thumbs' else 'right'}: one-sided"

@@ -63,6 +63,36 @@ class ExactDuplicates:
         return len(same), sorted(examples)
 
 
+class Contradictions:
+    """Counts claims (this side of a pair over that one, a thumb up or down) that another group turns round."""
+
+    def __init__(self) -> None:
+        self._claims, self._counters, self._lines = array("Q"), array("Q"), array("Q")
+
+    def add(self, group: Group, line: int) -> None:
+        """Note what a group claims."""
+        prompt = [part for m in group.prompt for part in (m.role, m.content)]
+        ranks, texts = [r.rank for r in group.responses], [r.text for r in group.responses]
+        if ranks == [0, 1] and texts[0] != texts[1]:
+            self._note([*prompt, "", texts[0], texts[1]], [*prompt, "", texts[1], texts[0]], line)
+        for response in group.responses:
+            if response.label is not None:
+                up, down = ([*prompt, "", response.text, str(label)] for label in (response.label, not response.label))
+                self._note(up, down, line)
+
+    def _note(self, claim: list[str], counter: list[str], line: int) -> None:
+        self._claims.append(_hash(claim))
+        self._counters.append(_hash(counter))
+        self._lines.append(line)
+
+    def lines(self) -> list[int]:
+        """Lines of the groups that another one contradicts."""
+        if not self._claims:
+            return []
+        found = np.isin(np.frombuffer(self._counters, dtype=np.uint64), np.frombuffer(self._claims, dtype=np.uint64))
+        return sorted(set(np.frombuffer(self._lines, dtype=np.uint64)[found].tolist()))
+
+
 @dataclass(frozen=True, slots=True)
 class NearDuplicates:
     """What was found among a sample.

@@ -46,6 +46,17 @@ def usable(groups: Sequence[Group], shape: str) -> tuple[list[Group], list[Findi
     return [group for group, reason in zip(groups, reasons, strict=True) if not reason], findings
 
 
+def reason_of(group: Group, shape: str) -> str:
+    """Why a group by itself teaches nothing (a key of `WORDS`), or ""."""
+    if shape == "pair":
+        return _pair(group)
+    if shape == "ranking":
+        return _ranking(group)
+    if shape == "steps" and not any(step.correct is not None for r in group.responses for step in r.steps):
+        return "unmarked"
+    return ""
+
+
 def require_both_thumbs(groups: Sequence[Group], where: str) -> None:
     """Refuse thumbs that all point one way: what is up is known only beside what is down.
 
@@ -63,26 +74,32 @@ def require_both_thumbs(groups: Sequence[Group], where: str) -> None:
     )
 
 
+def _pair(group: Group) -> str:
+    first, second = group.responses
+    margin = group.meta.get("margin")
+    if first.messages == second.messages:
+        return "identical-sides"
+    if first.score is not None and second.score is not None and first.score <= second.score:
+        return "tied" if first.score == second.score else "contradicting"
+    return "contradicting" if isinstance(margin, int | float) and margin < 0 else ""
+
+
+def _ranking(group: Group) -> str:
+    if len(group.responses) < 2:
+        return "too-short"
+    if len({response.rank for response in group.responses}) < 2:
+        return "tied"
+    places: dict[Turns, int | None] = {}
+    torn = any(places.setdefault(r.messages, r.rank) != r.rank for r in group.responses)
+    return "contradicting" if torn else ""
+
+
 def _pairs(groups: Sequence[Group]) -> Iterator[str]:
-    orders: set[tuple[str, Turns, Turns]] = set()
-    keys = []
-    for group in groups:
-        chosen, rejected = (response.messages for response in group.responses)
-        keys.append((prompt_key(group), chosen, rejected))
-        orders.add(keys[-1])
+    keys = [(prompt_key(group), *(response.messages for response in group.responses)) for group in groups]
+    orders = set(keys)
     for group, (prompt, chosen, rejected) in zip(groups, keys, strict=True):
-        scores = [response.score for response in group.responses]
-        margin = group.meta.get("margin")
-        if chosen == rejected:
-            yield "identical-sides"
-        elif (prompt, rejected, chosen) in orders:
-            yield "contradicting"
-        elif scores[0] is not None and scores[1] is not None and scores[0] <= scores[1]:
-            yield "tied" if scores[0] == scores[1] else "contradicting"
-        elif isinstance(margin, int | float) and margin < 0:
-            yield "contradicting"
-        else:
-            yield ""
+        turned = chosen != rejected and (prompt, rejected, chosen) in orders
+        yield "contradicting" if turned else _pair(group)
 
 
 def _thumbs(groups: Sequence[Group]) -> Iterator[str]:
@@ -96,28 +113,13 @@ def _thumbs(groups: Sequence[Group]) -> Iterator[str]:
         yield "contradicting" if torn else ""
 
 
-def _rankings(groups: Sequence[Group]) -> Iterator[str]:
-    for group in groups:
-        places: dict[Turns, set[int | None]] = {}
-        for response in group.responses:
-            places.setdefault(response.messages, set()).add(response.rank)
-        if len(group.responses) < 2:
-            yield "too-short"
-        elif len({response.rank for response in group.responses}) < 2:
-            yield "tied"
-        else:
-            yield "contradicting" if any(len(ranks) > 1 for ranks in places.values()) else ""
-
-
-def _steps(groups: Sequence[Group]) -> Iterator[str]:
-    for group in groups:
-        marked = any(step.correct is not None for response in group.responses for step in response.steps)
-        yield "" if marked else "unmarked"
+def _alone(shape: str) -> Callable[[Sequence[Group]], Iterator[str]]:
+    return lambda groups: (reason_of(group, shape) for group in groups)
 
 
 _JUDGES: dict[str, Callable[[Sequence[Group]], Iterator[str]]] = {
     "pair": _pairs,
     "thumb": _thumbs,
-    "ranking": _rankings,
-    "steps": _steps,
+    "ranking": _alone("ranking"),
+    "steps": _alone("steps"),
 }
