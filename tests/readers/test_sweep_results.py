@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from markupsafe import Markup
 
 from hizala.core.stats.crossed import crossed_interval
 from hizala.errors import RunError
+from hizala.readers.report.charts import Spot, scatter
 from hizala.readers.report.frontier import label, verdict
 from hizala.readers.sweep import conclude, measure, render
 
@@ -171,3 +174,25 @@ def test_the_page_stands_alone_and_shows_hostile_names_as_text(tmp_path: Path) -
 
 def test_labels_are_written_as_people_write_them() -> None:
     assert label({"beta": 0.1, "schedule": "cosine", "lora.rank": 4}) == "beta 0.1, schedule cosine, lora.rank 4"
+
+
+def test_a_divergence_is_never_shown_below_zero(tmp_path: Path) -> None:
+    planted = Planted(tmp_path / "s")
+    for seed, kl in ((1, 0.01), (2, 9.0)):
+        planted.add(0.1, seed, 0.2, kl)
+        planted.add(1.0, seed, 0.1, kl)
+    value = by_beta(planted.conclude())[0.1]
+    assert value["kl"]["low"] == 0.0
+    assert value["kl_k1"]["low"] < 0.0 < value["kl"]["value"] < value["kl"]["high"]
+
+
+def test_names_of_a_scatter_lie_on_no_other_name_and_what_cannot_be_drawn_is_left_out() -> None:
+    nan = math.nan
+    spots = [Spot((x, x - 0.1, x + 0.1), (y, nan, nan), "m2", f"value {i}") for i, (x, y) in enumerate([(1, 1)] * 3)]
+    spots += [Spot((nan, nan, nan), (1.0, 0.9, 1.1), "m4", "lost"), Spot((3, nan, nan), (2, 1.5, 2.5), "m4", "far")]
+    drawn = str(scatter(spots, Markup('role="img"'), joined=[0, 4]))
+    places = re.findall(r'<text x="([\d.]+)" y="([\d.]+)" text-anchor="(?:start|end)">(value \d|far)<', drawn)
+    assert len({(x, y) for x, y, _ in places}) == 4
+    assert "lost" not in drawn
+    assert "nan" not in drawn.replace("finance", "")
+    assert drawn.count('class="whisker"') == 4

@@ -12,7 +12,7 @@ examples:
   hizala sweep recipes/quickstart.yaml --over beta=0.01..1
   hizala sweep recipe.yaml --over beta=0.03..0.3 --points 3 --seeds 5
   hizala sweep recipe.yaml --over learning_rate=1e-5,5e-5 --over beta=0.05,0.1 --stage dpo
-  hizala sweep recipe.yaml --over loss_type=sigmoid,hinge --metric preferences/accuracy
+  hizala sweep recipe.yaml --over schedule=cosine,constant --stage dpo --metric preferences/accuracy
   hizala sweep recipes/quickstart.yaml --over beta=0.01..1 --set stages.dpo.steps=60 --plan
 
 LOW..HIGH takes --points values at equal ratios; values with commas are taken as they are; several --over are crossed.

@@ -24,6 +24,8 @@ GOLD = "gold/total"
 Rows = Mapping[str, Mapping[str, Any]]
 Floats = NDArray[np.float64]
 _KL = ("kl", "kl_k1", "kl_k3")
+# With few seeds their interval would reach below what they can be.
+_NEVER_NEGATIVE = ("kl", "kl_k3", "length", "truncated")
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,6 +159,8 @@ def _value(values: Mapping[str, Any], runs: Mapping[int, Measured], record: Mapp
     told: dict[str, Any] = {"values": dict(values), "seeds": sorted(runs), "failed": len(failed)}
     for name in ("score", "gain", *_KL, "length", "truncated"):
         told[name] = _finite(crossed_interval(_table(runs, name))) if runs else None
+        if told[name] and name in _NEVER_NEGATIVE and told[name]["low"] is not None:
+            told[name]["low"] = max(told[name]["low"], 0.0)
     return told
 
 
