@@ -85,6 +85,22 @@ def test_the_interval_of_a_mean_is_near_the_normal_one_and_covers_as_it_says() -
     assert 0.88 <= hits / 120 <= 0.99
 
 
+def test_a_figure_that_chance_lifts_stays_within_its_bounds() -> None:
+    def lifted(v: np.ndarray) -> float:
+        return float(np.abs([part.mean() for part in np.array_split(v, 12)]).mean())
+
+    rng, figures = np.random.default_rng(8), []
+    for i in range(60):
+        x = rng.normal(size=60)
+        found = statistic_interval(lifted, x, seed=i, n_boot=199, lifted=True)
+        assert 0 <= found.low < found.value < found.high
+        figures.append(found)
+    expected = np.mean([found.value for found in figures])
+    inside = sum(found.low <= expected <= found.high for found in figures)
+    assert inside >= 54
+    assert figures[0].method.startswith("bootstrap standard error")
+
+
 def test_figures_without_an_interval_say_why() -> None:
     mean = lambda v: float(v.mean())  # noqa: E731
     assert statistic_interval(mean, [None, None]).method == "no scored units"

@@ -27,11 +27,13 @@ def statistic_interval(
     level: float = 0.95,
     seed: int = 0,
     n_boot: int = N_BOOT,
+    lifted: bool = False,
 ) -> Estimate:
     """A figure of rows with a bias-corrected percentile bootstrap interval; whole clusters are drawn.
 
     bounds = quantiles of the resampled figures at Phi(2 z0 -+ z),  z = Phi^-1((1 + level) / 2)
     z0     = Phi^-1(share of resampled figures below the figure itself, ties half)
+    where `lifted`: figure -+ z sd(resampled figures), not below 0
 
     Args:
         statistic: (columns as float64 arrays) -> the figure; NaN where it is not defined.
@@ -40,12 +42,16 @@ def statistic_interval(
         level: coverage, (0, 1).
         seed: of the resampling.
         n_boot: resamples.
+        lifted: for a figure of at least 0 that chance alone lifts, and lifts again in every resample (a calibration
+            error): resamples lie above it and their quantiles would leave it outside. The bounds then say how much
+            the measured figure varies, chance included.
     Returns:
         Estimate: n counts clusters, unscored counts rows. Without an interval (bounds NaN) where the figure is not
         defined, there is one cluster, or more than MAX_UNDEFINED of the resamples have no figure; `method` says so.
     Raises:
         EvalError: no columns, unequal lengths, an infinite value, or a level n_boot cannot resolve.
-    Source: Efron 1987, "Better Bootstrap Confidence Intervals", eq. 2.3 with a = 0.
+    Source: Efron 1987, "Better Bootstrap Confidence Intervals", eq. 2.3 with a = 0; lifted: Davison and
+        Hinkley 1997, sec. 5.2.
     """
     if not 0 < level < 1 or (1 - level) / 2 * n_boot < 1:
         raise EvalError(f"{n_boot} resamples cannot resolve an interval at level {level}", fix="raise n_boot")
@@ -71,8 +77,13 @@ def statistic_interval(
     if n_boot - len(defined) > MAX_UNDEFINED * n_boot:
         lost = f"{n_boot - len(defined)} of {n_boot} resamples have no figure: no interval"
         return Estimate(value, _NAN, _NAN, n, unscored, lost, level)
-    low, high = _bias_corrected(defined, value, level)
-    method = f"bias-corrected bootstrap, {n_boot} resamples" + (" of clusters" if clusters is not None else "")
+    if lifted:
+        reach = _NORMAL.inv_cdf((1 + level) / 2) * float(defined.std(ddof=1))
+        low, high, kind = max(0.0, value - reach), value + reach, "bootstrap standard error"
+    else:
+        low, high = _bias_corrected(defined, value, level)
+        kind = "bias-corrected bootstrap"
+    method = f"{kind}, {n_boot} resamples" + (" of clusters" if clusters is not None else "")
     return Estimate(value, low, high, n, unscored, method, level)
 
 

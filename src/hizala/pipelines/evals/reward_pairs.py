@@ -99,7 +99,11 @@ def _one_calibration(
 ) -> tuple[dict[str, Estimate], dict[str, Any]]:
     def error(scheme: cal.Scheme) -> Estimate:
         return statistic_interval(
-            lambda m: cal.ece(*cal.confidence(m), BINS, scheme, low=0.5), margins, clusters=clusters, seed=seed
+            lambda m: cal.ece(*cal.confidence(m), BINS, scheme, low=0.5),
+            margins,
+            clusters=clusters,
+            seed=seed,
+            lifted=True,
         )
 
     known = margins[~np.isnan(margins)]
