@@ -134,9 +134,40 @@ def test_gradients_of_weights_are_summed_in_float32(fast, n, out, inside):
 
 @needs_compiler
 @pytest.mark.parametrize("held", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize(("n", "out", "inside"), [(1, 16, 32), (37, 80, 208), (700, 144, 64)])
+def test_products_equal_those_in_float64(fast, n, out, inside, held):
+    if not fast.multiplies(out, inside):
+        pytest.skip("this processor has no bfloat16 products")
+    x, g, weight = draw(n, inside), draw(n, out, seed=2), draw(out, inside, seed=1, dtype=torch.float32).to(held)
+    rounded = weight.bfloat16().double()
+    close([(fast.multiply(x, weight), x.double() @ rounded.T)], bound=3e-3)
+    close([(fast.multiply(g, weight, across=True), g.double() @ rounded)], bound=3e-3)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(3)
+    parted = fast.multiply(x, weight)
+    torch.set_num_threads(threads)
+    assert torch.equal(parted, fast.multiply(x, weight))
+    assert fast.multiply(x[:0], weight).shape == (0, out)
+
+
+@needs_compiler
+def test_what_is_not_finite_spoils_its_own_row_of_a_product_alone(fast):
+    if not fast.multiplies(32, 32):
+        pytest.skip("this processor has no bfloat16 products")
+    x, weight = draw(200, 32), draw(32, 32, seed=1)
+    x[7, 3] = torch.nan
+    out = fast.multiply(x, weight)
+    assert torch.isnan(out[7]).all()
+    assert torch.isfinite(out[torch.arange(200) != 7]).all()
+    assert torch.isnan(fast.outer_sum(x, x)[3]).all()
+
+
+@needs_compiler
+@pytest.mark.parametrize("held", [torch.float32, torch.bfloat16])
 def test_a_linear_map_and_its_gradients(fast, held):
     weight = draw(32, 48, seed=1, dtype=torch.float32).to(held)
     close(both(linear, draw(50, 48), weight))
+    close(both(linear, draw(150, 48), weight))
     x, frozen = draw(50, 48), draw(32, 48).requires_grad_(False)
     assert not linear(x, frozen).requires_grad
 

@@ -46,7 +46,11 @@ class Kernels(Protocol):
         """(M,) float32 log-sum-exp of (M, V) logits, and their softmax where asked for."""
 
     def multiplies(self, rows: int, columns: int) -> bool:
-        """Whether there is an `outer_sum` of this size; not every processor has the instructions."""
+        """Whether there are products of this size; not every processor has the instructions."""
+
+    def multiply(self, x: Tensor, weight: Tensor, *, across: bool = False) -> Tensor:
+        """x weight^T of (n, in) and (out, in), or with `across` x weight; the weight in bfloat16, or float32 and then
+        rounded."""
 
     def outer_sum(self, left: Tensor, right: Tensor) -> Tensor:
         """left^T right of (n, rows) and (n, columns), (rows, columns) in float32."""

@@ -29,11 +29,6 @@ static Cover cover_of(const int32_t *see, long rows) {
     return c;
 }
 
-static inline uint32_t below(long bound, long at) {
-    long n = bound - at;
-    return n <= 0 ? 0u : n >= 16 ? 0xffffu : (1u << n) - 1u;
-}
-
 /* Which of the keys [at, at + 16) a query sees. */
 static inline __mmask16 seen(const int32_t *s, long at) {
     if ((s[0] <= at && at + 16 <= s[1]) || (s[2] <= at && at + 16 <= s[3])) return 0xffff;
@@ -50,17 +45,6 @@ static inline __m512 exp_of(__m512 x) {
     p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(6.931471880e-1f));
     p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(1.0f));
     return _mm512_scalef_ps(p, n);
-}
-
-/* to[c * np + i] = the pair (2 c, 2 c + 1) of row i; rows past n are 0. */
-static void turn(const bf16 *x, long stride, long n, long np, long d, uint32_t *to) {
-    __m512i index = _mm512_mullo_epi32(_mm512_set_epi32(15, 14, 13, 12, 11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1, 0), _mm512_set1_epi32((int)(stride / 2)));
-    for (long i = 0; i < np; i += 16) {
-        const int *from = (const int *)(x + i * stride);
-        __mmask16 there = (__mmask16)below(n, i);
-        for (long c = 0; c < d / 2; c++)
-            _mm512_storeu_si512(to + c * np + i, _mm512_mask_i32gather_epi32(_mm512_setzero_si512(), there, index, from + c, 4));
-    }
 }
 
 /* to[(i / 2) * d + c] = the pair of rows (i, i + 1) at c; rows past n are 0. */

@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from hizala.core.ops import kernels
-from hizala.core.ops.linear import weight_gradient
+from hizala.core.ops.linear import product, weight_gradient
 
 # Elements of one (tokens, vocabulary) block. 2 Mi is 8 MiB in float32: large enough for a matrix product at full
 # speed, small enough to stay in a last-level cache.
@@ -129,12 +129,12 @@ class _TokenLogps(torch.autograd.Function):
             if ctx.scale != 1.0:
                 grad = grad * ctx.scale
             if d_hidden is not None:
-                d_hidden += grad @ part.to(grad.dtype)
+                d_hidden += product(grad, part, across=True)
             if d_weight is not None:
                 d_weight[start : start + ctx.step] = weight_gradient(grad, hidden)
         return None if d_hidden is None else d_hidden.to(hidden.dtype), d_weight, None, None, None, None, None
 
 
 def _logits(hidden: Tensor, part: Tensor, scale: float) -> Tensor:
-    logits = hidden @ part.to(hidden.dtype).T
+    logits = product(hidden, part)
     return logits if scale == 1.0 else logits * scale

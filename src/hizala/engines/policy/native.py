@@ -144,6 +144,19 @@ class _Native:
     def multiplies(self, rows: int, columns: int) -> bool:
         return self._trees and rows % 16 == columns % 16 == 0 and torch.get_num_threads() <= MOST_THREADS
 
+    def multiply(self, x: Tensor, weight: Tensor, *, across: bool = False) -> Tensor:
+        x, weight = x.contiguous(), weight.contiguous()
+        (n, inside), out = x.shape, weight.shape[1 if across else 0]
+        y = torch.empty(n, out, dtype=x.dtype)
+        wide = int(weight.dtype == torch.float32)
+
+        def part(first: int, stop: int) -> int:
+            rows = x[first:stop], inside, weight, wide, int(across), y[first:stop], out
+            return self._call("multiply", *rows, stop - first, inside, out)
+
+        self._in_threads("multiply", n, part)
+        return y
+
     def outer_sum(self, left: Tensor, right: Tensor) -> Tensor:
         left, right = left.contiguous(), right.contiguous()
         (n, rows), columns = left.shape, right.shape[1]
@@ -184,7 +197,7 @@ class _Native:
 
     def _in_threads(self, name: str, size: int, work: Callable[[int, int], int]) -> None:
         """`work` over [0, size), at once or cut into one part a thread."""
-        parts = min(torch.get_num_threads(), size)
+        parts = max(1, min(torch.get_num_threads(), size))
         cuts = [size * i // parts for i in range(parts + 1)]
         if parts == 1:
             failed = work(0, size)
@@ -239,8 +252,11 @@ def _products_agree(built: _Native) -> bool:
     see = torch.tensor([[0, 1 + i, 1 + i, 1 + i] for i in range(19)], dtype=torch.int32)
     out = built.tree_attention(q, k, v, see, torch.tensor([[0, 19, 0, 19]]), 0.25)[0]
     sums = built.outer_sum(q.flatten(1), k.flatten(1))
+    weight = torch.randn(48, 32, generator=torch.Generator().manual_seed(3))
+    product = built.multiply(built.multiply(q.flatten(1), weight), weight.bfloat16(), across=True)
     q, k, v = (t.float() for t in (q, k, v))
     over = torch.nn.functional.scaled_dot_product_attention
     wanted = over(q.transpose(0, 1), k.transpose(0, 1), v.transpose(0, 1), is_causal=True, scale=0.25)
     right = torch.allclose(out.float().transpose(0, 1), wanted, rtol=2e-2, atol=2e-2)
+    right &= torch.allclose(product.float(), q.flatten(1) @ weight.T @ weight, rtol=0.05, atol=1.0)
     return right and torch.allclose(sums, q.flatten(1).T @ k.flatten(1), atol=1e-3)
