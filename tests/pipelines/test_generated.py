@@ -16,10 +16,12 @@ import numpy as np
 import pytest
 
 from hizala import config
+from hizala.algorithms import algorithms
 from hizala.errors import ConfigError, HizalaError
 from hizala.pipelines.build import run
 from hizala.pipelines.generated.candidates import Answers, Prompt
 from hizala.pipelines.generated.pairs import Harvest, Pick, extremes, frozen, gather, thawed
+from hizala.pipelines.generated.settings import OnlineDpoSettings
 from hizala.records import Group, Message, Sample, Verdict
 
 ONLINE = 'online_dpo: {data: "world:prompts?n=64", steps: 6, batch_size: 4, save_every: 1, max_tokens: 24}'
@@ -131,6 +133,7 @@ def test_adapters_are_their_own_reference(write_recipe: Callable[..., Path]) -> 
         ("algorithm: dppo", "unknown algorithm"),
         ("parameters: {bata: 0.1}", "did you mean 'beta'"),
         ("parameters: {beta: -1}", "must be greater than 0"),
+        ("algorithm: tdpo", "asks for 'divergence'"),
         ("judge: golden", "unknown judge"),
         ("anchor: base", "anchor has no effect"),
         ("samples: 1", "at least 2"),
@@ -141,6 +144,31 @@ def test_a_wrong_setting_is_refused_when_the_recipe_is_read(
 ) -> None:
     with pytest.raises(ConfigError, match=message):
         config.load(write_recipe(ONLINE.replace("steps: 6", settings)))
+
+
+@pytest.mark.parametrize("name", ["cdpo", "simpo", "odpo", "orpo", "rpo", "wpo", "aot"])
+def test_any_row_that_trains_a_policy_on_pairs_can_be_trained_online(name: str) -> None:
+    settings = OnlineDpoSettings(data="world:prompts", algorithm=name)
+    row = algorithms.get(name)
+    assert {part.loss.name for part in settings.objective().parts} == {n for n, w in row.losses.items() if w}
+    smoothing = row.defaults.get("label_smoothing")
+    assert smoothing is None or settings.objective().parts[0].params["label_smoothing"] == smoothing
+
+
+def test_margins_of_a_judge_reach_the_loss(write_recipe: Callable[..., Path]) -> None:
+    stage = (
+        run(
+            config.load(
+                write_recipe(ONLINE.replace("steps: 6", "steps: 1, algorithm: odpo, parameters: {scale: identity}"))
+            )
+        ).path
+        / "stages"
+    )
+    (row,) = rows(stage / "01-online_dpo" / "metrics.jsonl")
+    pairs = [r for r in rows(stage / "01-online_dpo" / "samples.jsonl") if "unused" not in r]
+    # At the start h = 0, so that the loss is that of the offset alone.
+    expected = np.mean([np.log1p(np.exp(r["margin"])) for r in pairs])
+    assert row["odpo/loss"] == pytest.approx(expected, abs=1e-5)
 
 
 def test_an_implicit_reward_needs_an_earlier_model(write_recipe: Callable[..., Path]) -> None:

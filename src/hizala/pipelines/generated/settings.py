@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, field_validator, model_validator
 
 from hizala.algorithms import Algorithm, algorithms
 from hizala.config import Strict
 from hizala.engines.train import Objective
+from hizala.engines.train.objective import parameters
 from hizala.errors import HizalaError
 from hizala.pipelines.judgements import KINDS
 from hizala.pipelines.settings import Lora, Ratio
+from hizala.registry import losses
 
 JUDGES = ("gold", "implicit", "reward:NAME or DIRECTORY", *(f"text:{kind}" for kind in KINDS))
 WEIGHT = "_weight"
@@ -72,6 +74,9 @@ class GeneratedSettings(Strict):
         self.objective()
         return self
 
+    # What a loss may ask for: a stored reference has no distribution over the vocabulary.
+    measured: ClassVar[tuple[str, ...]] = ("policy", "reference", "collision", "margins")
+
     @property
     def refs(self) -> tuple[str, ...]:
         """What the stage reads besides its data: the references of its gates, a judge's directory."""
@@ -102,24 +107,26 @@ class GeneratedSettings(Strict):
             ValueError: a parameter is unknown, out of bounds or without effect.
         """
         row = self.row
-        defaults = {name: value for name, value in row.defaults.items() if name not in type(self).model_fields}
-        given = {**defaults, **self.parameters}
+        own = {name for loss in row.losses for name in parameters(losses.get(loss))}
+        given = {**{name: value for name, value in row.defaults.items() if name in own}, **self.parameters}
         weights = {loss: float(given.pop(loss + WEIGHT)) for loss in row.losses if loss + WEIGHT in given}
         try:
-            return Objective.of(row, given, weights=weights)
+            objective = Objective.of(row, given, weights=weights, reduction=row.defaults.get("reduction"))
         except HizalaError as error:
             raise ValueError(error.message) from error
+        for name in objective.measures:
+            if name not in self.measured:
+                raise ValueError(f"'{row.name}' asks for '{name}', which the pairs of this stage do not have")
+        return objective
 
     @property
     def beta(self) -> float | None:
         """Scale of the implicit reward that the loss trains, per nat; None where it has none."""
         for part in self.objective().parts:
-            if "reference" in part.loss.measures:
-                import inspect
-
-                default = inspect.signature(part.loss.fn).parameters.get("beta")
-                if default is not None:
-                    return float(self.parameters.get("beta", self.row.defaults.get("beta", default.default)))
+            known = parameters(part.loss)
+            if "reference" in part.loss.measures and "beta" in known:
+                default = self.row.defaults.get("beta", known["beta"].default)
+                return float(self.parameters.get("beta", default))
         return None
 
 
@@ -239,6 +246,8 @@ class SelfRewardingSettings(IteratedSettings, Judged):
 
 class SpinSettings(IteratedSettings):
     """SPIN: demonstrations are preferred to what the policy of the iteration before says instead."""
+
+    measured: ClassVar[tuple[str, ...]] = ("policy", "reference", "collision")
 
     @model_validator(mode="after")
     def _as_published(self) -> SpinSettings:
