@@ -35,6 +35,11 @@ static inline __mmask16 seen(const int32_t *s, long at) {
     return (__mmask16)((below(s[1], at) & ~below(s[0], at)) | (below(s[3], at) & ~below(s[2], at)));
 }
 
+/* Covers of each strip of rows. */
+static void covers_of(const int32_t *see, long rows, Cover *covers) {
+    for (long i = 0; i < rows; i += ROWS) covers[i / ROWS] = cover_of(see + 4 * i, least(ROWS, rows - i));
+}
+
 static inline __m512 exp_of(__m512 x) {
     __m512 n = _mm512_roundscale_ps(_mm512_mul_ps(x, _mm512_set1_ps(1.44269504f)), 8);
     __m512 r = _mm512_fmsub_ps(x, _mm512_set1_ps(1.44269504f), n);
@@ -58,20 +63,20 @@ static void interleave(const bf16 *x, long stride, long n, long np, long d, uint
 }
 
 /* Rows of scores (rows, np) over the keys of a cover: q (stride apart) times the turned keys. */
-static void score(const bf16 *q, long stride, const uint32_t *turned, long np, long d, const int32_t *see, long rows, float *s) {
+static void score(const bf16 *q, long stride, const uint32_t *turned, long np, long d, const Cover *covers, long rows, float *s) {
     for (long i = 0; i < rows; i += ROWS) {
         long m = least(ROWS, rows - i);
-        Cover c = cover_of(see + 4 * i, m);
+        Cover c = covers[i / ROWS];
         for (int r = 0; r < c.runs; r++)
             strip((const uint32_t *)(q + i * stride), stride / 2, 1, turned + c.lo[r], np, s + i * np + c.lo[r], np, m, c.hi[r] - c.lo[r], d / 2, 0);
     }
 }
 
 /* out (rows, d) = weights (rows, np) times the interleaved rows of a group. */
-static void gather_rows(const bf16 *weights, long np, const uint32_t *rows_of, long d, const int32_t *see, long rows, float *out) {
+static void gather_rows(const bf16 *weights, long np, const uint32_t *rows_of, long d, const Cover *covers, long rows, float *out) {
     for (long i = 0; i < rows; i += ROWS) {
         long m = least(ROWS, rows - i);
-        Cover c = cover_of(see + 4 * i, m);
+        Cover c = covers[i / ROWS];
         for (int r = 0; r < c.runs; r++)
             strip((const uint32_t *)(weights + i * np + c.lo[r]), np / 2, 1, rows_of + c.lo[r] / 2 * d, d, out + i * d, d, m, d, (c.hi[r] - c.lo[r]) / 2, r);
     }
@@ -99,10 +104,12 @@ int tree_attention(const bf16 *q, const bf16 *k, long kstride, const bf16 *v, lo
                     long rows = least(BLOCK, groups[1] - first), row = groups[0] + first;
                     const int32_t *see_rows = see + 4 * row;
                     float share[BLOCK];
-                    score(q + row * stride + r * d, stride, turned, np, d, see_rows, rows, s);
+                    Cover covers[BLOCK / ROWS];
+                    covers_of(see_rows, rows, covers);
+                    score(q + row * stride + r * d, stride, turned, np, d, covers, rows, s);
                     for (long i = 0; i < rows; i += ROWS) {
                         long m = least(ROWS, rows - i);
-                        Cover c = cover_of(see_rows + 4 * i, m);
+                        Cover c = covers[i / ROWS];
                         for (long j = i; j < i + m; j++) {
                             const int32_t *sees = see_rows + 4 * j;
                             __m512 top = _mm512_set1_ps(-INFINITY), sum = _mm512_setzero_ps();
@@ -122,7 +129,7 @@ int tree_attention(const bf16 *q, const bf16 *k, long kstride, const bf16 *v, lo
                             share[j] = 1.0f / total;
                         }
                     }
-                    gather_rows(p, np, values, d, see_rows, rows, o);
+                    gather_rows(p, np, values, d, covers, rows, o);
                     for (long j = 0; j < rows; j++)
                         for (long x = 0; x < d; x += 16)
                             _mm256_storeu_si256((__m256i *)(out + (row + j) * stride + r * d + x),
@@ -210,11 +217,12 @@ int tree_attention_backward(const bf16 *q, const bf16 *k, long kstride, const bf
                     long rows = least(BLOCK, groups[1] - first), row = groups[0] + first, even = (rows + 1) & ~1L;
                     const int32_t *see_rows = see + 4 * row;
                     const bf16 *q_rows = q + row * stride + r * d, *g_rows = dout + row * stride + r * d;
-                    Cover all = cover_of(see_rows, rows);
-                    score(q_rows, stride, kt, np, d, see_rows, rows, s);
-                    score(g_rows, stride, vt, np, d, see_rows, rows, dp);
+                    Cover all = cover_of(see_rows, rows), covers[BLOCK / ROWS];
+                    covers_of(see_rows, rows, covers);
+                    score(q_rows, stride, kt, np, d, covers, rows, s);
+                    score(g_rows, stride, vt, np, d, covers, rows, dp);
                     soften(s, dp, see_rows, lse + row * heads + r, heads, rows, np, scale, all, p2, ds2, ds);
-                    gather_rows(ds, np, ki, d, see_rows, rows, o);
+                    gather_rows(ds, np, ki, d, covers, rows, o);
                     settle(o, rows, d, dq + row * stride + r * d, stride);
                     interleave(q_rows, stride, rows, even, d, qi);
                     interleave(g_rows, stride, rows, even, d, gi);
