@@ -1,4 +1,4 @@
-"""A place for compiled twins of the elementwise passes. Whoever has built them installs them; PyTorch serves otherwise.
+"""A place for compiled passes and products. Whoever has built them installs them; PyTorch serves otherwise.
 
 This module does no building and no loading: `hizala.engines.policy.native` does, and checks what it built.
 """

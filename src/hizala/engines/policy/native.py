@@ -1,4 +1,5 @@
-"""Builds the compiled twins of the elementwise passes with the machine's C compiler, once, and checks them.
+"""Builds the compiled passes with the machine's C compiler, once, and checks them: elementwise passes, and, where the
+processor multiplies bfloat16 (AVX-512 BF16), attention over trees and products with weights.
 
 The library is kept in the user's cache directory, keyed by its source, the compiler and the processor. Without a
 compiler, or where a check fails, PyTorch does the same work, slower. `HIZALA_KERNELS=0` switches the kernels off.
