@@ -59,13 +59,18 @@ def measure(bench: Bench, contest: Contest) -> dict[str, Any]:
     for variant in finals:
         bench.stop(variant)
     default = trl(min(TRL_DEFAULT_MICRO, options.batch), checkpointing=True)
-    peers = [default, *([trl(options.batch)] if contest.whole_batch and best.micro != options.batch else [])]
+    peers = [default, *([whole_batch(options)] if contest.whole_batch else [])]
     say("TRL at its default" + (" and on the whole batch" if len(peers) > 1 else "") + ", one round:")
     for variant in peers:
         if variant.name not in bench.done:
             bench.race([variant], 1)
             bench.stop(variant)
     return report(bench, contest, best, default)
+
+
+def whole_batch(options: Options) -> Variant:
+    """TRL on one micro-batch of the whole batch: compared, not raced, so it may save memory by checkpointing."""
+    return trl(options.batch, checkpointing=True)
 
 
 def report(bench: Bench, contest: Contest, best: Variant, default: Variant) -> dict[str, Any]:
@@ -75,7 +80,7 @@ def report(bench: Bench, contest: Contest, best: Variant, default: Variant) -> d
         opponents["stored_reference"] = (OURS_STORED, trl(best.micro, precompute=True))
     wall = {name: bench.rate(a) / bench.rate(b) for name, (a, b) in opponents.items()}
     cpu = {name: bench.rate(a, "cpu") / bench.rate(b, "cpu") for name, (a, b) in opponents.items()}
-    equal_to = trl(bench.options.batch) if contest.whole_batch else best
+    equal_to = whole_batch(bench.options) if contest.whole_batch else best
     differences = {key: bench.difference(OURS, equal_to, key, steps) for key, steps in contest.compare.items()}
     say("\n" + table(bench.rows()))
     peak = {"ours": OURS, "trl_best": best, "trl_default": default}
