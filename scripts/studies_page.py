@@ -58,7 +58,7 @@ def kwise(figures: Mapping[str, Any]) -> list[str]:
         for model in models:
             values = " | ".join(f"{rows[model][m]:.3f}" for m in metrics)
             out.append(f"| {model} | {rows[model]['tokens']:,} | {values} |")
-        for other in ("bt", "bt_long"):
+        for other in models[1:]:
             gaps = [rows[f"pl minus {other}, {m}"] for m in metrics]
             values = " | ".join(f"{g['value']:+.3f} {interval(g['interval'])}" for g in gaps)
             out.append(f"| pl − {other} | | {values} |")

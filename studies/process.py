@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 from study_common import Job, carry_out, finish, recipe, sft_models, stage_of
 
-REAL = {"holdout": 0.2, "epochs": 2, "max_length": 1024, "batch_size": 16}
+REAL = {"holdout": 0.2, "epochs": 1, "max_length": 768, "batch_size": 16}
 WORLD = {"data": "world:steps?n=4000&seed={seed}", "holdout": 0.1, "epochs": 2, "batch_size": 32}
-COMMON = {"dtype": "bfloat16", "learning_rate": 3.0e-4}
+COMMON = {"dtype": "bfloat16", "learning_rate": 1.0e-3}
 
 
 def main() -> None:

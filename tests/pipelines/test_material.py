@@ -147,9 +147,7 @@ def test_what_teaches_nothing_is_left_out_and_counted() -> None:
     material = made(data, "thumb")
     assert (len(material.train), [(f.kind, f.count) for f in material.findings]) == (8, [("contradicting", 2)])
     tied = answered("tied", "q", said("a", rank=0), said("b", rank=0))
-    with pytest.raises(
-        DataError, match=r"no group of 2 is left to train on: .* all tied \(tied"
-    ):
+    with pytest.raises(DataError, match=r"no group of 2 is left to train on: .* all tied \(tied"):
         made([tied, replace(tied, id="tied-2")], "ranking")
 
 
