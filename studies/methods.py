@@ -38,6 +38,10 @@ def main() -> None:
         stages = yaml.safe_load(path.read_text(encoding="utf-8"))["stages"]
         if path.stem not in SKIPPED and (not options.only or path.stem in options.only):
             methods[path.stem] = next(stage for stage in stages if not {"sft", "evaluate"} & stage.keys())
+    # The control: as many steps of plain SFT on the chosen sides, at the same rate.
+    if not options.only or "control" in options.only:
+        chosen = {"name": "control", "data": "world:preferences?n=4000", "side": "chosen"}
+        methods["control"] = {"sft": {**chosen, "batch_size": 32, "learning_rate": 2.0e-4}}
     seeds = range(1, options.seeds + 1)
     starts = sft_models(options.out, seeds, options.jobs, options.scale)
     jobs = []
@@ -50,7 +54,8 @@ def main() -> None:
     done = carry_out(jobs, options.out, options.jobs)
     table = {}
     for name, stage in methods.items():
-        made = next(iter(stage.values())).get("name", next(iter(stage)))
+        ((kind, told),) = stage.items()
+        made = told.get("name", kind)
         paths = {seed: done.get(f"method-{name}-{seed}") for seed in seeds}
         runs = {seed: differences(path, "base", made) for seed, path in paths.items() if path is not None}
         if runs:

@@ -1,7 +1,8 @@
 """One batch's gradient and some steps, on one process or several: `sharded.py OUT DTYPE METHOD STEPS [CHECKPOINTS]`.
 
 METHOD is `full` or `lora` (DPO), or `reward` (an ensemble of score heads). With CHECKPOINTS the run continues from
-the newest checkpoint there, if any, and writes one at its end. OUT gets gradients, metrics, measured log-probs and final weights.
+the newest checkpoint there, if any, and writes one at its end. OUT gets gradients, metrics, measured
+log-probs and final weights.
 """
 
 from __future__ import annotations
