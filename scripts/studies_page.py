@@ -37,14 +37,31 @@ def gains(figures: Mapping[str, Any], first: str) -> list[str]:
 
 
 def methods(figures: Mapping[str, Any]) -> list[str]:
-    """What each method adds to the SFT model."""
-    clear = {word: [n for n, g in figures.items() if g["clear"] == word] for word in ("up", "no", "down")}
-    told = [
-        f"{len(clear['up'])} of {len(figures)} methods improve on their SFT model.",
-        f"Not clearly: {', '.join(f'`{n}`' for n in clear['no']) or 'none'}.",
-        f"Worse: {', '.join(f'`{n}`' for n in clear['down']) or 'none'}.",
+    """What each method adds to the SFT model, and beyond the control."""
+    words = {"up": "improves", "down": "worsens", "no": "no clear change"}
+    beyond = {"up": "better than the control", "down": "worse than the control", "no": "not told apart"}
+    rest = {name: gain for name, gain in figures.items() if gain["over_control"]}
+    count = {word: sum(gain["clear"] == word for gain in rest.values()) for word in words}
+    over = {word: [n for n, g in rest.items() if g["over_control"]["clear"] == word] for word in words}
+    better, worse = (", ".join(f"`{n}`" for n in over[word]) or "none" for word in ("up", "down"))
+    out = [
+        f"{count['up']} of {len(rest)} methods improve on their SFT model, {count['no']} are not clear, "
+        f"{count['down']} worsen it. The control is as many steps of plain SFT on the chosen sides at the same rate. "
+        f"Better than it: {better}. Worse: {worse}. The others cannot be told apart from it, so what they gain here "
+        "the chosen answers alone would give.",
+        "",
+        "| method | gain over SFT | 95 % | | beyond the control | 95 % | |",
+        "|---|---|---|---|---|---|---|",
     ]
-    return [" ".join(told), "", *gains({f"`{n}`": g for n, g in figures.items()}, "method")]
+    for name, gain in figures.items():
+        row = f"| `{name}` | {gain['value']:+.3f} | {interval([gain['low'], gain['high']])} | {words[gain['clear']]} |"
+        more = gain["over_control"]
+        if more is None:
+            out.append(f"{row} | | |")
+        else:
+            bounds = interval([more["low"], more["high"]])
+            out.append(f"{row} {more['value']:+.3f} | {bounds} | {beyond[more['clear']]} |")
+    return out
 
 
 def kwise(figures: Mapping[str, Any]) -> list[str]:

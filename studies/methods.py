@@ -52,14 +52,15 @@ def main() -> None:
             stages = [{kind: told}, {"evaluate": {"suites": ["world"], "prompts": 800}}]
             jobs.append(Job(f"method-{name}-{seed}", recipe(stages, starts[seed], seed)))
     done = carry_out(jobs, options.out, options.jobs)
-    table = {}
+    found: dict[str, dict[int, dict[str, float]]] = {}
     for name, stage in methods.items():
         ((kind, told),) = stage.items()
         made = told.get("name", kind)
         paths = {seed: done.get(f"method-{name}-{seed}") for seed in seeds}
         runs = {seed: differences(path, "base", made) for seed, path in paths.items() if path is not None}
         if runs:
-            table[name] = over_seeds(runs)
+            found[name] = runs
+    table = {name: {**over_seeds(runs), "over_control": over_control(runs, found)} for name, runs in found.items()}
     order = sorted(table, key=lambda name: -table[name]["value"])
     settings = {
         "seeds": options.seeds,
@@ -68,6 +69,17 @@ def main() -> None:
         "start": f"SFT on {round(4000 * options.scale):,} demonstrations",
     }
     finish("methods", {name: table[name] for name in order}, settings, lambda: print(*rows(order, table), sep="\n"))
+
+
+def over_control(
+    runs: dict[int, dict[str, float]], found: dict[str, dict[int, dict[str, float]]]
+) -> dict[str, Any] | None:
+    """What a method gains beyond SFT on the chosen sides, of the same seeds and prompts."""
+    control = found.get("control")
+    if control is None or runs is control:
+        return None
+    both = runs.keys() & control.keys()
+    return over_seeds({s: {k: runs[s][k] - control[s][k] for k in runs[s].keys() & control[s].keys()} for s in both})
 
 
 def rows(order: list[str], table: dict[str, Any]) -> list[str]:
