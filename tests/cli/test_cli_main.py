@@ -159,7 +159,14 @@ def test_ctrl_c_ends_with_130_and_no_traceback(tmp_path: Path) -> None:
         "import sys; from hizala.cli import main as m; print('go', flush=True); "
         f"m._dispatch = lambda a: open({str(fifo)!r}).read(); sys.exit(m.main(['run']))"
     )
-    process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        [sys.executable, "-c", code],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        # A test run started in the background hands on an ignored SIGINT, which Python would leave ignored.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
     assert process.stdout is not None
     assert process.stdout.readline() == "go\n"
     time.sleep(0.3)

@@ -256,3 +256,10 @@ def test_bad_input_is_one_clear_error(call: Callable[[], object]) -> None:
 def test_statistics_import_without_torch() -> None:
     code = "import sys, hizala.core.stats; sys.exit('torch' in sys.modules or 'scipy' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_values_too_small_for_their_cubes_have_an_interval() -> None:
+    small = mean_interval([0.0, 1e-154, 3e-154], n_boot=500)
+    plain = mean_interval([0.0, 1.0, 3.0], n_boot=500)
+    assert small.low == pytest.approx(plain.low * 1e-154)
+    assert small.high == pytest.approx(plain.high * 1e-154)

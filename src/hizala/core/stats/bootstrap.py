@@ -221,9 +221,11 @@ def _bca(
     z0 = _NORMAL.inv_cdf(min(max(float(below), 0.5 / n_boot), 1 - 0.5 / n_boot))
     jackknife = (sums.sum() - sums) / (weights.sum() - weights)
     u = jackknife.mean() - jackknife
-    spread = float((u**2).sum())
-    # Clusters may differ inside and agree in their means; then there is no skew to correct.
-    a = float((u**3).sum()) / (6 * spread**1.5) if spread > 0 else 0.0
+    size = float(np.abs(u).max())
+    # Clusters may differ inside and agree in their means; then there is no skew to correct. Skew has no unit: values
+    # of unit size keep their powers from vanishing.
+    v = u / size if size > 0 else u
+    a = float((v**3).sum()) / (6 * float((v**2).sum()) ** 1.5) if size > 0 else 0.0
     shares = []
     for tail in ((1 - level) / 2, (1 + level) / 2):
         z = z0 + _NORMAL.inv_cdf(tail)
