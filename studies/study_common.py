@@ -77,6 +77,8 @@ def sft_models(out: Path, seeds: Iterable[int], workers: int, scale: float) -> d
     """The SFT model of each seed, from which every method starts."""
     jobs = [Job(f"sft-{s}", recipe([{"sft": scaled(filled(SFT, s), scale)}], "embedded", s)) for s in seeds]
     done = carry_out(jobs, out, workers)
+    if len(done) < len(jobs):
+        raise SystemExit("an SFT model is missing; is another study at work in the same folder?")
     return {s: done[f"sft-{s}"] / "stages" / "01-sft" / "model" for s in seeds}
 
 
