@@ -48,9 +48,9 @@ class Kernels(Protocol):
     def multiplies(self, rows: int, columns: int) -> bool:
         """Whether there are products of this size; not every processor has the instructions."""
 
-    def multiply(self, x: Tensor, weight: Tensor, *, across: bool = False) -> Tensor:
+    def multiply(self, x: Tensor, weight: Tensor, *, across: bool = False, wide: bool = False) -> Tensor:
         """x weight^T of (n, in) and (out, in), or with `across` x weight; the weight in bfloat16, or float32 and then
-        rounded."""
+        rounded; with `wide` the result is not rounded but stays in float32."""
 
     def outer_sum(self, left: Tensor, right: Tensor) -> Tensor:
         """left^T right of (n, rows) and (n, columns), (rows, columns) in float32."""

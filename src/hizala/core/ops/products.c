@@ -168,8 +168,8 @@ static void pack(const void *w, int wide, int across, long in, long out, bf16 *s
 }
 
 /* y (n, out) = x (n, in) times w (out, in) turned over, or `across` times w (in, out) as it stands; w is float32 where
- * `wide`, then rounded. in and out are multiples of 16. */
-int multiply(const bf16 *x, long xstride, const void *w, int wide, int across, bf16 *y, long ystride, long n, long in, long out) {
+ * `wide`, then rounded; y is float32 where `full`. in and out are multiples of 16. */
+int multiply(const bf16 *x, long xstride, const void *w, int wide, int across, void *y, long ystride, int full, long n, long in, long out) {
     long pairs = in / 2, whole = (out + COLUMNS - 1) / COLUMNS * COLUMNS;
     /* Rows of x that stay in the second-level cache while all panels pass by. */
     long block = most(1, 200 * 1024 / (in * 2) / ROWS) * ROWS;
@@ -182,7 +182,8 @@ int multiply(const bf16 *x, long xstride, const void *w, int wide, int across, b
             for (long s = r; s < least(n, r + block); s += ROWS) {
                 long m = least(ROWS, least(n, r + block) - s), v = least(COLUMNS, out - c) / 16;
                 const uint32_t *left = (const uint32_t *)(x + s * xstride);
-                TILE_OF[m - 1][v - 1](left, xstride / 2, 1, right + c * pairs, COLUMNS, (float *)(y + s * ystride + c), ystride, pairs, NARROW);
+                float *to = full ? (float *)y + s * ystride + c : (float *)((bf16 *)y + s * ystride + c);
+                TILE_OF[m - 1][v - 1](left, xstride / 2, 1, right + c * pairs, COLUMNS, to, ystride, pairs, full ? WRITE : NARROW);
             }
     free(base);
     return 0;

@@ -145,14 +145,14 @@ class _Native:
     def multiplies(self, rows: int, columns: int) -> bool:
         return self._trees and rows % 16 == columns % 16 == 0 and torch.get_num_threads() <= MOST_THREADS
 
-    def multiply(self, x: Tensor, weight: Tensor, *, across: bool = False) -> Tensor:
+    def multiply(self, x: Tensor, weight: Tensor, *, across: bool = False, wide: bool = False) -> Tensor:
         x, weight = x.contiguous(), weight.contiguous()
         (n, inside), out = x.shape, weight.shape[1 if across else 0]
-        y = torch.empty(n, out, dtype=x.dtype)
-        wide = int(weight.dtype == torch.float32)
+        y = torch.empty(n, out, dtype=torch.float32 if wide else x.dtype)
+        round_weight = int(weight.dtype == torch.float32)
 
         def part(first: int, stop: int) -> int:
-            rows = x[first:stop], inside, weight, wide, int(across), y[first:stop], out
+            rows = x[first:stop], inside, weight, round_weight, int(across), y[first:stop], out, int(wide)
             return self._call("multiply", *rows, stop - first, inside, out)
 
         self._in_threads("multiply", n, part)
