@@ -22,6 +22,7 @@ class Algorithm:
         defaults: vetted settings of a stage that differ from the general ones, parameters of its losses included.
         heads: heads that the losses read and training adds where the model has none.
         produces: what its stage leaves: a policy, or a reward model that later stages score with.
+        advantage: registered advantage that turns rewards into what the losses weigh; rows of online RL have one.
     """
 
     name: str
@@ -32,6 +33,7 @@ class Algorithm:
     defaults: Mapping[str, Any] = field(default_factory=dict)
     heads: tuple[str, ...] = ()
     produces: Literal["policy", "reward"] = "policy"
+    advantage: str | None = None
 
 
 algorithms: Registry[Algorithm] = Registry("algorithm")

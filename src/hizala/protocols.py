@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
+    from hizala.core.distribution import Distribution
     from hizala.core.logps import SeqLogps
     from hizala.records import Estimate, Finding, Group, Sample, TokenGroup, Verdict
 
@@ -34,11 +35,18 @@ class Policy(Protocol):
     def pack(self, groups: Sequence[TokenGroup], token_budget: int) -> Sequence[Any]:
         """`Tree`s of whole groups in order, of at most `token_budget` tokens each (a larger group stands alone)."""
 
-    def logps(self, tree: Any, *, entropy: bool = False, temperature: float = 1.0) -> SeqLogps:
+    def logps(self, tree: Any, *, entropy: bool = False, distribution: Distribution | None = None) -> SeqLogps:
         """Log-probs of the counted response tokens, responses in the order of the tree's groups."""
 
-    def outputs(self, tree: Any, names: Collection[str], *, reference: Any = None) -> dict[str, Any]:
-        """Several things one forward can give: policy, collision, divergence, values, scores, step_scores."""
+    def outputs(
+        self,
+        tree: Any,
+        names: Collection[str],
+        *,
+        reference: Any = None,
+        distribution: Distribution | None = None,
+    ) -> dict[str, Any]:
+        """Several things one forward can give: policy, entropy, collision, divergence, values, scores, step_scores."""
 
     def hidden(self, tree: Any) -> Tensor:
         """(N, H) final hidden states of every token of the tree."""
@@ -53,8 +61,18 @@ class Policy(Protocol):
 class Sampler(Protocol):
     """Something that generates."""
 
+    @property
+    def version(self) -> int:
+        """Number of the weights it samples from, as `sync` was told."""
+
     def sample(self, prompts: Sequence[Sequence[int]], *, n: int, max_tokens: int, seed: int) -> list[list[Sample]]:
         """n samples for each prompt, in order."""
+
+    def sync(self, policy: Any, version: int) -> None:
+        """Sample from this policy's weights as they stand, and call them `version`."""
+
+    def close(self) -> None:
+        """Free what it holds; harmless when repeated."""
 
 
 class Tokenizer(Protocol):

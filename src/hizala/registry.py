@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import importlib
 import inspect
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import entry_points
 from typing import Any, Generic, Literal, TypeVar
@@ -22,7 +22,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 MEASURED: tuple[str, ...] = (
     *("policy", "reference", "old", "sampler"),  # log-probs of the counted tokens under the four roles
     *("collision", "divergence"),  # per counted token: log sum_v p_v^2; KL(reference || policy) over the vocabulary
-    *("advantages", "values", "returns"),
+    *("entropy", "advantages", "values", "old_values", "returns"),  # of rollouts, one a counted token
     *("scores", "step_scores"),  # the score head, at each response's last token; at each marked step's last token
     *("labels", "ranks", "grades", "attributes", "margins", "marks"),  # what the data say of responses and pairs
     *("mismatch", "running"),  # of the whole batch: mean log-ratio on mismatched responses; statistics kept over steps
@@ -158,6 +158,102 @@ def loss(
             raise RegistryError(f"loss '{name}' keeps running statistics but has no parameter 'decay'")
         counted = unit or _UNITS.get(data, "response")
         losses.add(name, Loss(name, fn, data, source, tuple(positional), separable, counted, dict(running or {})))
+        return fn
+
+    return register
+
+
+# The closed vocabulary of what an advantage may be computed from, of one whole batch of R responses, N counted tokens.
+ADVANTAGE_INPUTS: tuple[str, ...] = (
+    *("rewards", "groups", "greedy", "truncated", "count"),  # (R,), one a response; NaN in rewards: not scored
+    *("token_rewards", "values", "segments"),  # (N,), one a counted token
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Advantage:
+    """A registered advantage: the function, its source, what it is computed from, and what it gives one value for."""
+
+    name: str
+    fn: Callable[..., Any]
+    source: str
+    inputs: tuple[str, ...]
+    unit: Literal["response", "token"]
+
+
+advantages: Registry[Advantage] = Registry("advantage")
+
+
+def advantage(name: str, *, source: str, unit: Literal["response", "token"] = "response") -> Callable[[F], F]:
+    """Register a pure function from the rewards of a whole batch to advantages.
+
+    Its positional parameters, from `ADVANTAGE_INPUTS`, say what it is given; its keyword-only ones are its
+    configuration. With unit "response" it returns (R,) advantages, NaN where a response was not scored; with unit
+    "token" (N,) advantages and (N,) returns.
+
+    Raises:
+        RegistryError: a positional parameter outside `ADVANTAGE_INPUTS`.
+    """
+
+    def register(fn: F) -> F:
+        positional = [p.name for p in inspect.signature(fn).parameters.values() if p.kind is not p.KEYWORD_ONLY]
+        for parameter in positional:
+            if parameter not in ADVANTAGE_INPUTS:
+                raise RegistryError(f"advantage '{name}' asks for '{parameter}'{nearest(parameter, ADVANTAGE_INPUTS)}")
+        advantages.add(name, Advantage(name, fn, source, tuple(positional), unit))
+        return fn
+
+    return register
+
+
+@dataclass(frozen=True, slots=True)
+class RewardSpec:
+    """A registered reward: what scores the responses to a prompt.
+
+    Attributes:
+        name: the name a recipe uses.
+        fn: a function of one response, or a class that scores whole groups; see `reward`.
+        needs: keys of `Group.meta` without which a group is not scored.
+        summary: one line for help and docs.
+        isolated: the function runs in a worker process that is ended at its time limit.
+    """
+
+    name: str
+    fn: Callable[..., Any]
+    needs: tuple[str, ...]
+    summary: str
+    isolated: bool
+
+    @property
+    def whole(self) -> bool:
+        """Whether it is a class that scores whole groups."""
+        return inspect.isclass(self.fn)
+
+
+rewards: Registry[RewardSpec] = Registry("reward")
+
+
+def reward(name: str, *, needs: Sequence[str] = (), summary: str, isolated: bool = True) -> Callable[[F], F]:
+    """Register a reward. Its keyword-only parameters are its configuration.
+
+    A function of one response, pure, of the form `fn(response, group, *, settings...)`: it returns a number, a
+    `Verdict`, or None (not scored). It sees the prompt and `meta` of the group and none of the other responses.
+    A class for whatever is dearer, made once by `cls(context, *, settings...)`, with a method
+    `score(groups) -> list[list[Verdict]]`: one list a group, one verdict a response. Two class attributes may be
+    set: `pointwise = True` where a verdict depends on its response and prompt alone (verdicts are then cached),
+    `threaded = False` where the class must be called in the caller's thread. `close()` is called if there is one.
+
+    Args:
+        name: the name a recipe uses.
+        needs: keys of `Group.meta` without which a group is not scored.
+        summary: one line for help and docs.
+        isolated: of a function: False where it is surely of linear time, and then runs without a worker process.
+    Raises:
+        RegistryError: the name is taken.
+    """
+
+    def register(fn: F) -> F:
+        rewards.add(name, RewardSpec(name, fn, tuple(needs), summary, isolated and not inspect.isclass(fn)))
         return fn
 
     return register

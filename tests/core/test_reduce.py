@@ -42,6 +42,7 @@ def test_layout_counts_true_of_each_mask() -> None:
     [
         ("token", "token", 3 + 1 + 2 * 4 + 0.5 * 2),
         ("token", "response", 1 + 1 + 2 + 0.5),
+        ("token", "fixed", 2 + 2 * 2 + 2 * 0.5),
         ("chosen_token", "token", 3 + 0.5 * 2),
         ("chosen_token", "response", 1 + 0.5),
         ("response", "response", 2 * 3.5),
@@ -77,7 +78,9 @@ def test_reduction_is_the_weighted_mean_written_out(unit: str, reduction: str) -
             parts = of.loss[index : index + 1]
         else:
             parts = of.loss[of.segments == index]
-        if reduction in ("token", "step", "grade"):
+        if reduction == "fixed":
+            top, bottom = top + weight * float(parts.sum()), bottom + weight
+        elif reduction in ("token", "step", "grade"):
             top, bottom = top + weight * float(parts.sum()), bottom + weight * len(parts)
         elif len(parts):
             top, bottom = top + weight * float(parts.mean()), bottom + weight

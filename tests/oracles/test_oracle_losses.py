@@ -64,6 +64,11 @@ def test_a_batch_is_the_weighted_mean_over_units(name: str, reduction: str, weig
     if reduction == "response" and loss.unit != "response":
         weight = weight / np.array([belongs.count(owner) for owner in belongs])
     expected = np.average(entry.oracle(case, **params), weights=weight)
+    if reduction == "fixed":
+        each = [
+            (weights or [1.0] * len(case.groups))[g] for g, group in enumerate(case.groups) for _ in group.responses
+        ]
+        expected *= weight.sum() / sum(each)
     got = float(value(loss, case, reduction=reduction, **params))
     assert abs(got - expected) <= 1e-12 * max(1.0, abs(expected))
 

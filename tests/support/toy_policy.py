@@ -77,7 +77,7 @@ class ToyPolicy:
             used += group.tokens
         return [ToyTree(tuple(tree)) for tree in trees]
 
-    def logps(self, tree: ToyTree, *, entropy: bool = False, temperature: float = 1.0) -> SeqLogps:
+    def logps(self, tree: ToyTree, *, entropy: bool = False, distribution: object = None) -> SeqLogps:
         responses = [(group.prompt, r) for group in tree.groups for r in group.responses]
         outputs = self.module([torch.tensor([*prompt, *r.ids]) for prompt, r in responses])
         tokens, segments, counts = [], [], []

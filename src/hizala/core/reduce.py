@@ -21,7 +21,7 @@ from hizala.records import TokenGroup
 
 # What a loss's terms may count, and the reductions each unit allows; the first is its default.
 REDUCTIONS: dict[str, tuple[str, ...]] = {
-    "token": ("token", "response"),
+    "token": ("token", "response", "fixed"),
     "chosen_token": ("token", "response"),
     "response": ("response",),
     "pair": ("pair",),
@@ -79,12 +79,13 @@ def check_reduction(unit: str, reduction: str) -> None:
         raise ConfigError(f"a loss of one term a {unit} cannot be reduced by '{reduction}'", fix=f"choose: {allowed}")
 
 
-def denominator(layout: Layout, unit: str, reduction: str) -> float:
+def denominator(layout: Layout, unit: str, reduction: str, length: int = 1) -> float:
     """Sum of the weights of all units of a batch, known from its masks.
 
     by token:    sum over groups of weight * counted tokens
     by response: sum over responses with at least one counted token of their group's weight
                  (terms of unit "response": over all responses)
+    fixed:       sum over all responses of their group's weight * length (Dr. GRPO, arXiv:2503.20783, sec. 3.2)
     by pair, by group: sum over pairs, over groups, of the group's weight
     by step, by grade: sum over responses of their group's weight times their marked steps, their graded attributes
 
@@ -92,6 +93,7 @@ def denominator(layout: Layout, unit: str, reduction: str) -> float:
         layout: of the WHOLE global batch.
         unit: what the loss's terms count, a key of `REDUCTIONS`.
         reduction: one of `REDUCTIONS[unit]`.
+        length: tokens that "fixed" counts for each response, however long it is.
     Returns:
         The denominator, in weighted units; 0 for a batch with nothing to count.
     Raises:
@@ -107,13 +109,15 @@ def denominator(layout: Layout, unit: str, reduction: str) -> float:
         count, weight = count[0::2], weight[0::2]
     if reduction == "token":
         return float((count * weight).sum())
+    if reduction == "fixed":
+        return float(weight.sum() * length)
     return float(weight.sum() if unit == "response" else weight[count > 0].sum())
 
 
 def reduce(terms: Terms, layout: Layout, reduction: str, denominator: float) -> Tensor:
     """This part's share of the batch's loss: weighted sum of terms over the declared global denominator.
 
-    by token:    sum_t weight(t) * loss_t / D
+    by token, fixed: sum_t weight(t) * loss_t / D
     by response: sum_r weight(r) * (1 / n_r) * sum_{t in r} loss_t / D
     by pair, by group: sum_u weight(u) * loss_u / D
 

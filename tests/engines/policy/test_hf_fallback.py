@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
+from hizala.core.distribution import Distribution
 from hizala.engines.policy import load
 from hizala.engines.policy.hf import ROWS, SHARE, HfPolicy, sharing_of
 from hizala.errors import ConfigError, ModelError
@@ -117,7 +118,7 @@ def test_entropy_temperature_heads_adapters_and_saving(make_groups, tmp_path):
     policy = load(tmp_path / "a", lora=lora, heads=("value",), checkpointing=True)
     groups = make_groups((2,))
     tree = policy.pack(groups, 1000)[0]
-    measured = policy.logps(tree, entropy=True, temperature=2.0)
+    measured = policy.logps(tree, entropy=True, distribution=Distribution(temperature=2.0))
     logits = model(torch.tensor([[*groups[0].prompt, *groups[0].responses[0].ids]])).logits[0] / 2.0
     logp = torch.log_softmax(logits[len(groups[0].prompt) - 1 : -1], dim=-1)
     n = int(measured.count[0])

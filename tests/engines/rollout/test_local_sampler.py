@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from hizala.engines.rollout.distribution import Distribution
+from hizala.core.distribution import Distribution
 from hizala.engines.rollout.local import LocalSampler
 from hizala.errors import ConfigError
 

@@ -47,7 +47,9 @@ def test_sampled_log_probs_are_those_the_policy_would_be_trained_on(kind, temper
     policy = random_init(SHAPE | KINDS[kind], seed=1)
     sampler = LocalSampler(policy, end_ids=[END], temperature=temperature, rows=8)
     for prompt, samples in zip(PROMPTS, sampler.sample(PROMPTS, n=5, max_tokens=12, seed=0), strict=True):
-        for sample, expected in zip(samples, trained(policy, prompt, samples, temperature=temperature), strict=True):
+        for sample, expected in zip(
+            samples, trained(policy, prompt, samples, distribution=sampler.distribution), strict=True
+        ):
             np.testing.assert_allclose(sample.logps, expected, atol=1e-5)
 
 

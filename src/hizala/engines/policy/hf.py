@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 
+from hizala.core.distribution import Distribution
 from hizala.core.logps import SeqLogps
 from hizala.engines.policy import classify, weights
 from hizala.engines.policy import heads as head_kinds
@@ -110,18 +111,28 @@ class HfPolicy(Policy):
         sharing = "yes" if self.sharing else f"no: {self.reason}"
         return {"dtype": self.dtype, "attention": "transformers", "sharing": sharing, "compiled passes": "no"}
 
-    def logps(self, tree: Forest, *, entropy: bool = False, temperature: float = 1.0) -> SeqLogps:
+    def logps(self, tree: Forest, *, entropy: bool = False, distribution: Distribution | None = None) -> SeqLogps:
         """Log-probs of the counted response tokens; see `Policy.logps`."""
-        logp = torch.log_softmax(self._logits(tree) / temperature, dim=-1)
+        logits = self._logits(tree)
+        logp = torch.log_softmax(logits, dim=-1) if distribution is None else distribution.logps(logits)
         tokens = logp.gather(1, tree.targets[:, None])[:, 0]
         entropies = -(logp.exp() * logp).sum(-1) if entropy else None
         return SeqLogps(tokens, tree.segments, tree.count, entropies)
 
-    def outputs(self, tree: Forest, names: Collection[str], *, reference: Policy | None = None) -> dict[str, Any]:
+    def outputs(
+        self,
+        tree: Forest,
+        names: Collection[str],
+        *,
+        reference: Policy | None = None,
+        distribution: Distribution | None = None,
+    ) -> dict[str, Any]:
         """See `Policy.outputs`; what needs logits asks the model for them, since its head may do more than multiply."""
         found = super().outputs(tree, [name for name in names if name not in PER_TOKEN])
-        if "policy" in names:
-            found["policy"] = self.logps(tree)
+        if "policy" in names or "entropy" in names:
+            logps = self.logps(tree, entropy="entropy" in names, distribution=distribution)
+            found |= {"policy": logps} if "policy" in names else {}
+            found |= {"entropy": logps.entropy} if "entropy" in names else {}
         if "collision" in names:
             with torch.no_grad():
                 logits = self._logits(tree)

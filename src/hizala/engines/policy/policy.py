@@ -10,6 +10,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
+from hizala.core.distribution import Distribution
 from hizala.core.logps import SeqLogps
 from hizala.core.ops import kernels
 from hizala.core.ops.distributions import Unembedding, divergence, log_collision
@@ -28,13 +29,14 @@ from hizala.records import TokenGroup
 # What one forward can give, and the rows of the forest it is read from.
 OUTPUTS = {
     "policy": "predictors",
+    "entropy": "predictors",
     "collision": "predictors",
     "divergence": "predictors",
     "values": "predictors",
     "scores": "last",
     "step_scores": "marks",
 }
-PER_TOKEN = ("policy", "collision", "divergence")
+PER_TOKEN = ("policy", "entropy", "collision", "divergence")
 HEADS = {"values": "value", "scores": "score", "step_scores": "step"}
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float64": torch.float64}
@@ -109,32 +111,41 @@ class Policy(Generates):
             "compiled passes": compiled,
         }
 
-    def logps(self, tree: Forest, *, entropy: bool = False, temperature: float = 1.0) -> SeqLogps:
+    def logps(self, tree: Forest, *, entropy: bool = False, distribution: Distribution | None = None) -> SeqLogps:
         """Log-probs of the counted response tokens, responses in the order of the tree's groups.
 
         Args:
             tree: a row from `pack`.
             entropy: measure the entropy at each counted token too.
-            temperature: > 0; the distribution is softmax(logits / temperature).
+            distribution: what they are of; None: softmax(logits).
         """
 
         def readout(hidden: Tensor) -> tuple[Tensor, Tensor | None]:
             weight = self.module.lm_head.weight
-            return token_logps(hidden, weight, tree.targets, temperature=temperature, entropy=entropy)
+            return _read(hidden, weight, tree.targets, distribution, entropy)
 
         tokens, entropies = self._forward(tree, tree.predictors, readout)
         return SeqLogps(tokens, tree.segments, tree.count, entropies)
 
-    def outputs(self, tree: Forest, names: Collection[str], *, reference: Policy | None = None) -> dict[str, Any]:
+    def outputs(
+        self,
+        tree: Forest,
+        names: Collection[str],
+        *,
+        reference: Policy | None = None,
+        distribution: Distribution | None = None,
+    ) -> dict[str, Any]:
         """Several things that one forward can give.
 
         Args:
             tree: a row from `pack`.
-            names: of `OUTPUTS`: policy (log-probs), collision, divergence (from `reference`), values, scores,
-                step_scores.
+            names: of `OUTPUTS`: policy (log-probs), entropy, collision, divergence (from `reference`), values,
+                scores, step_scores.
             reference: what `divergence` is measured from; the policy itself is, with its adapters off, where None.
+            distribution: what policy and entropy are of; None: softmax(logits).
         Returns:
-            name -> `SeqLogps` for policy, collision and divergence, (M,) values before each counted token, (R,) or
+            name -> `SeqLogps` for policy, collision and divergence, (M,) values and entropies (nats) at each counted
+            token, the values before it, (R,) or
             (R, A) scores at each response's last token (its prompt's, where it is empty), (S,) scores at each marked
             step's last token.
         Raises:
@@ -157,8 +168,10 @@ class Policy(Generates):
                 states = parts[id(rows)]
                 if name in heads:
                     out[name] = heads[name](states)
-                elif name == "policy":
-                    out[name] = token_logps(states, weight, tree.targets)[0]
+                elif name in ("policy", "entropy"):
+                    if name not in out:
+                        logps, spread = _read(states, weight, tree.targets, distribution, "entropy" in sources)
+                        out |= {"policy": logps} | ({} if spread is None else {"entropy": spread})
                 elif name == "collision":
                     out[name] = log_collision(Unembedding(states.detach(), weight.detach()))
                 elif other is not None:
@@ -166,7 +179,10 @@ class Policy(Generates):
             return out
 
         found = self._forward(tree, torch.cat(list(wanted.values())), readout)
-        return {n: SeqLogps(v, tree.segments, tree.count) if n in PER_TOKEN else v for n, v in found.items()}
+        logprobs = ("policy", "collision", "divergence")
+        return {
+            n: SeqLogps(v, tree.segments, tree.count) if n in logprobs else v for n, v in found.items() if n in sources
+        }
 
     def _reference_states(self, tree: Forest, reference: Policy | None) -> Unembedding:
         """States of the counted tokens under the reference, and its vocabulary."""
@@ -266,3 +282,13 @@ class Policy(Generates):
         if kind not in self.module.heads:
             raise ConfigError(f"the policy has no {kind} head", fix=f"load it with heads=('{kind}',)")
         return self.module.heads[kind]
+
+
+def _read(
+    hidden: Tensor, weight: Tensor, targets: Tensor, distribution: Distribution | None, entropy: bool
+) -> tuple[Tensor, Tensor | None]:
+    """Log-probs at the targets, and the entropies where they are asked for."""
+    if distribution is not None and (distribution.greedy or distribution.truncates):
+        raise ConfigError("log-probs of a truncated distribution are not measured", fix="sample without truncation")
+    temperature = 1.0 if distribution is None else distribution.temperature
+    return token_logps(hidden, weight, targets, temperature=temperature, entropy=entropy)

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from hizala.engines.rollout.distribution import Distribution
+from hizala.core.distribution import Distribution
 from hizala.errors import ConfigError
 from hizala.records import Sample
 from hizala.registry import Bound
@@ -135,10 +135,18 @@ class LocalSampler:
         self.distribution = Distribution(temperature, top_k, top_p, min_p)
         self.rows, self.cache_bytes, self.progress = rows, cache_bytes, progress
         self.report = SampleReport(0, 0, 0, 0.0)
+        self.version = 0
         if not self.end_ids:
             raise ConfigError("a sampler needs at least one end token", where="end_ids")
         if rows < 1 or cache_bytes < 1:
             raise ConfigError("rows and cache_bytes must be at least 1", where="rows")
+
+    def sync(self, policy: Decodable, version: int) -> None:
+        """Sample from this policy, whose weights are read where they stand at each call."""
+        self.policy, self.version = policy, version
+
+    def close(self) -> None:
+        """Nothing is held between calls."""
 
     @torch.inference_mode()
     def sample(self, prompts: Sequence[Sequence[int]], *, n: int, max_tokens: int, seed: int) -> list[list[Sample]]:

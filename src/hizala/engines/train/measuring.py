@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from hizala.core.distribution import Distribution
 from hizala.core.kl import k2
 from hizala.core.logps import Pairs, SeqLogps
 from hizala.engines.train import known
@@ -25,7 +26,9 @@ Columns = Mapping[str, Column]
 # Log-probs of the same tokens under another distribution: stored columns, or for the reference a live policy.
 DISTRIBUTIONS = ("reference", "old", "sampler")
 # What one forward of the policy gives beside its log-probs.
-OUTPUTS = ("policy", "collision", "divergence", "values", "scores", "step_scores")
+OUTPUTS = ("policy", "entropy", "collision", "divergence", "values", "scores", "step_scores")
+# One stored value a counted token, given as it is.
+STORED = ("advantages", "old_values", "returns")
 ANNOTATIONS: Mapping[str, Callable[[Sequence[TokenGroup]], Any]] = {
     "labels": known.labels,
     "grades": known.grades,
@@ -82,6 +85,7 @@ def forward(
     *,
     reference: Policy | None = None,
     mismatch: Tensor | None = None,
+    distribution: Distribution | None = None,
 ) -> Measured:
     """Measure the names for one row of groups.
 
@@ -92,6 +96,7 @@ def forward(
         columns: log-probs measured before.
         reference: a live reference, used instead of the stored column.
         mismatch: what was measured of the whole batch, where a loss asks for it.
+        distribution: what log-probs and entropy are of, where responses were not sampled from the plain softmax.
     Raises:
         ConfigError: a name cannot be measured.
         TrainError: a column is missing, lacks a group, or does not fit its tokens; a response lacks what is asked for.
@@ -100,16 +105,21 @@ def forward(
     if any(name in names for name in DISTRIBUTIONS) and "policy" not in wanted:
         wanted.insert(0, "policy")
     values: dict[str, Any] = (
-        {"policy": policy.logps(tree)} if wanted == ["policy"] else policy.outputs(tree, wanted, reference=reference)
+        {"policy": policy.logps(tree, distribution=distribution)}
+        if wanted == ["policy"]
+        else policy.outputs(tree, wanted, reference=reference, distribution=distribution)
     )
     device = next(policy.module.parameters()).device
     for name in names:
         if name == "reference" and reference is not None:
             with torch.no_grad():
-                values[name] = reference.logps(tree)
+                values[name] = reference.logps(tree, distribution=distribution)
         elif name in DISTRIBUTIONS:
             logps = values["policy"]
             values[name] = SeqLogps(_column(columns, name, tree.groups, logps.tokens), logps.segments, logps.count)
+        elif name in STORED:
+            like = values["policy"].tokens if "policy" in values else values["values"]
+            values[name] = _column(columns, name, tree.groups, like)
         elif name in ANNOTATIONS:
             values[name] = _moved(ANNOTATIONS[name](tree.groups), device)
         elif name == "mismatch":
@@ -165,7 +175,9 @@ def _column(columns: Columns, name: str, groups: Sequence[TokenGroup], like: Ten
 
 
 @torch.no_grad()
-def measure(policy: Policy, groups: Sequence[TokenGroup], token_budget: int) -> list[NDArray[np.float32]]:
+def measure(
+    policy: Policy, groups: Sequence[TokenGroup], token_budget: int, *, distribution: Distribution | None = None
+) -> list[NDArray[np.float32]]:
     """Log-probs of the counted tokens of each group, without gradient.
 
     For the reference distribution of a policy with adapters, call it inside `policy.reference()`.
@@ -174,17 +186,41 @@ def measure(policy: Policy, groups: Sequence[TokenGroup], token_budget: int) -> 
         policy: measured as in evaluation (no dropout).
         groups: in any number.
         token_budget: tokens in one forward.
+        distribution: see `forward`.
     Returns:
         One (N_g,) float32 array a group, nats, responses one after another.
     """
+    return measure_all(policy, groups, ("policy",), token_budget, distribution=distribution)["policy"]
+
+
+@torch.no_grad()
+def measure_all(
+    policy: Policy,
+    groups: Sequence[TokenGroup],
+    names: Sequence[str],
+    token_budget: int,
+    *,
+    distribution: Distribution | None = None,
+) -> dict[str, list[NDArray[np.float32]]]:
+    """Several things of the counted tokens of each group in one forward, without gradient.
+
+    Args:
+        policy, groups, token_budget, distribution: as for `measure`.
+        names: of policy (log-probs), entropy, values.
+    Returns:
+        name -> one (N_g,) float32 array a group, responses one after another.
+    """
     training = policy.module.training
     policy.module.eval()
+    out: dict[str, list[NDArray[np.float32]]] = {name: [] for name in names}
     try:
-        out: list[NDArray[np.float32]] = []
         for tree in policy.pack(groups, token_budget):
-            flat = policy.logps(tree).tokens.float().cpu().numpy()
+            found = forward(policy, tree, names, {}, distribution=distribution).values
             ends = np.cumsum([counted(group) for group in tree.groups])
-            out.extend(part.copy() for part in np.split(flat, ends[:-1]))
+            for name in names:
+                value = found[name]
+                flat = (value.tokens if isinstance(value, SeqLogps) else value).float().cpu().numpy()
+                out[name].extend(part.copy() for part in np.split(flat, ends[:-1]))
         return out
     finally:
         policy.module.train(training)

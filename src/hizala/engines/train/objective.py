@@ -54,12 +54,14 @@ class Objective:
         data: what each group must hold.
         parts: losses with weight > 0.
         measures: union of what they ask to be measured, in the order of `registry.MEASURED`.
+        length: tokens that reduction "fixed" counts for each response.
     """
 
     name: str
     data: str
     parts: tuple[Part, ...]
     measures: tuple[str, ...]
+    length: int = 1
 
     @classmethod
     def of(
@@ -69,6 +71,7 @@ class Objective:
         *,
         weights: Mapping[str, float] | None = None,
         reduction: str | None = None,
+        length: int | None = None,
     ) -> Objective:
         """Build an objective from a row of the table.
 
@@ -76,7 +79,9 @@ class Objective:
             row: the algorithm.
             params: values for the losses' keyword-only parameters; those left out keep their defaults.
             weights: replace the row's weights by loss name; 0 switches a loss off.
-            reduction: what token losses are averaged over, "token" or "response"; default: the loss's own unit.
+            reduction: what token losses are averaged over, "token", "response" or "fixed"; default: the loss's own
+                unit.
+            length: tokens that "fixed" counts for each response, given with it and with it alone.
         Raises:
             ConfigError: a name is unknown, a value out of bounds, or a value that has no effect.
         """
@@ -100,7 +105,9 @@ class Objective:
             if part.loss.data != row.data:
                 raise ConfigError(f"loss '{part.loss.name}' takes {part.loss.data} data, '{row.name}' {row.data}")
         _check_reduction(row, parts, reduction)
-        return cls(row.name, row.data, parts, _measures(parts))
+        if (reduction == "fixed") != (length is not None):
+            raise ConfigError("reduction 'fixed' and a length go together", fix="give both or neither")
+        return cls(row.name, row.data, parts, _measures(parts), length or 1)
 
     @classmethod
     def mixture(
@@ -140,7 +147,7 @@ class Objective:
         def of(part: Part, terms: Terms) -> float:
             key = (terms.unit, part.reduction_of(terms))
             if key not in known:
-                known[key] = denominator(layout, *key)
+                known[key] = denominator(layout, *key, self.length)
             return known[key]
 
         return of

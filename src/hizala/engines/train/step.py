@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from safetensors.torch import load_file
 from torch import Tensor
 
+from hizala.core.distribution import Distribution
 from hizala.core.reduce import Layout, reduce
 from hizala.core.schedule import factor
 from hizala.engines.train import checkpoint, measuring, optim, state
@@ -53,10 +54,17 @@ class Engine:
         policy: what is trained; sharded over the processes when there are several.
         settings: optimiser, schedule, budget, checkpoints.
         reference: a live reference, frozen or following the policy; None where stored log-probs serve.
+        distribution: what responses were sampled from, and so what log-probs are of; None: the plain softmax.
     """
 
-    def __init__(self, policy: Policy, settings: Settings, reference: Policy | None = None) -> None:
-        self.policy, self.settings = policy, settings
+    def __init__(
+        self,
+        policy: Policy,
+        settings: Settings,
+        reference: Policy | None = None,
+        distribution: Distribution | None = None,
+    ) -> None:
+        self.policy, self.settings, self.distribution = policy, settings, distribution
         self.reference = Reference(reference, settings) if reference is not None else None
         self.running: dict[str, dict[str, float]] = {}
         self.device = next(policy.module.parameters()).device
@@ -195,7 +203,15 @@ class Engine:
 
         def measure(tree: Tree) -> measuring.Measured:
             names = objective.measures
-            return measuring.forward(self.policy, tree, names, columns, reference=live, mismatch=mismatch)
+            return measuring.forward(
+                self.policy,
+                tree,
+                names,
+                columns,
+                reference=live,
+                mismatch=mismatch,
+                distribution=self.distribution,
+            )
 
         return measure
 
@@ -233,7 +249,7 @@ class Engine:
         Returns:
             One (N_g,) array a group, nats; every process gets all of them.
         """
-        return measuring.measure(self.policy, groups, self.settings.token_budget)
+        return measuring.measure(self.policy, groups, self.settings.token_budget, distribution=self.distribution)
 
     def whole(self) -> AbstractContextManager[None]:
         """While open, every process holds all of the policy's parameters, so that it can be written."""

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
+from hizala.core.ops.nucleus import Cut, nucleus
 from hizala.errors import ConfigError
 
 _CHUNK = 1 << 23  # logits worked on at a time: 64 MB of float64
@@ -66,19 +68,21 @@ class Distribution:
         scaled = logits.float()
         if self.temperature != 1:
             scaled = scaled / self.temperature
+        return scaled.masked_fill(~self.cut(scaled).keeps(scaled), float("-inf")) if self.truncates else scaled
+
+    def cut(self, scaled: Tensor) -> Cut:
+        """What is kept of (R, V) logits, float32 or better, that were divided by the temperature."""
+        floor = torch.full(scaled.shape[:1], float("-inf"), dtype=scaled.dtype, device=scaled.device)
         if 0 < self.top_k < scaled.shape[-1]:
-            kth = scaled.topk(self.top_k, dim=-1).values[..., -1:]
-            scaled = scaled.masked_fill(scaled < kth, float("-inf"))
+            floor = scaled.topk(self.top_k, dim=-1).values[:, -1]
+        last = torch.full(floor.shape, scaled.shape[-1] - 1, device=scaled.device)
         if self.top_p < 1:
-            ordered, order = scaled.sort(dim=-1, descending=True, stable=True)
-            shares = ordered.softmax(dim=-1)
-            # A token stays when those before it hold less than top_p, so the likeliest always stays.
-            beyond = shares.cumsum(dim=-1) - shares >= self.top_p
-            scaled = scaled.masked_fill(torch.zeros_like(beyond).scatter(-1, order, beyond), float("-inf"))
+            floor, last = nucleus(scaled, floor, self.top_p)
         if self.min_p > 0:
-            floor = scaled.amax(dim=-1, keepdim=True) + torch.log(torch.tensor(self.min_p))
-            scaled = scaled.masked_fill(scaled < floor, float("-inf"))
-        return scaled
+            least = scaled.amax(dim=-1) + math.log(self.min_p)
+            last = torch.where(least > floor, scaled.shape[-1] - 1, last)
+            floor = torch.maximum(least, floor)
+        return Cut(floor, last)
 
     def logps(self, logits: Tensor) -> Tensor:
         """(R, V) nats: log-probs of the distribution drawn from; -inf where nothing is drawn."""

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from hizala.engines.rollout.distribution import Distribution
+from hizala.core.distribution import Distribution
 from hizala.errors import ConfigError
 
 SETTINGS = [
