@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import random
 import statistics
 from collections.abc import Mapping, Sequence
@@ -76,6 +77,41 @@ class Options:
     max_length: int
     shares: list[str]
     smoke: bool
+
+
+def command_line(about: str | None, *, micros: str, data: str) -> argparse.ArgumentParser:
+    """The arguments that every race takes."""
+    p = argparse.ArgumentParser(description=about, formatter_class=argparse.RawDescriptionHelpFormatter)
+    p.add_argument("--models", default="4m,27m", help="sizes, comma-separated: 4m, 27m, smoke")
+    p.add_argument("--rounds", type=int, default=3, help="rounds of the final race")
+    p.add_argument("--micros", default=micros, help="TRL micro-batches to try")
+    p.add_argument("--limit", type=float, default=0.15, help="cores others may use during a sample")
+    p.add_argument("--tries", type=int, default=4, help="times a disturbed sample is taken at most")
+    p.add_argument("--token-budget", type=int, default=8192, help="our tokens a forward")
+    p.add_argument("--data", default=data, help="a data file or directory, or 'synthetic'")
+    p.add_argument("--smoke", action="store_true", help="a few seconds on synthetic data: does everything work?")
+    return p
+
+
+def pair_options(
+    about: str | None, arguments: Sequence[str] | None, *, micros: str = "1,2,8", shares: str = ""
+) -> Options:
+    """The command line of a race on pairs; `shares` are the sizes for which the shares of the gain are measured."""
+    p = command_line(about, micros=micros, data=str(DATA))
+    p.add_argument("--pairs", type=int, help="pairs a round, a multiple of --batch (default 64 at 4m, 16 at 27m)")
+    p.add_argument("--batch", type=int, default=16, help="pairs an optimiser step, on both sides")
+    if shares:
+        p.add_argument("--shares", default=shares, help="sizes for which the shares of the gain are measured")
+    a = p.parse_args(arguments)
+    if a.smoke:
+        return Options(["smoke"], 1, {"smoke": 4}, 4, [2], float("inf"), 1, 1024, "synthetic", 128, [], True)
+    sizes = a.models.split(",")
+    pairs = {size: a.pairs or {"4m": 64, "27m": 16}.get(size, a.batch) for size in sizes}
+    if any(n % a.batch for n in pairs.values()):
+        p.error("--pairs must be a multiple of --batch")
+    tried = [int(m) for m in a.micros.split(",")]
+    asked = a.shares.split(",") if shares else []
+    return Options(sizes, a.rounds, pairs, a.batch, tried, a.limit, a.tries, a.token_budget, a.data, 512, asked, False)
 
 
 class Bench:

@@ -12,7 +12,6 @@ repeated. The losses of the two sides are compared step by step. The last line o
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import tempfile
@@ -23,14 +22,13 @@ from typing import Any
 
 from bench_common import median_rate, say, table
 from bench_race import (
-    DATA,
     OURS,
     OURS_STORED,
     TRL_DEFAULT_MICRO,
     Bench,
     Method,
-    Options,
     Variant,
+    pair_options,
     rounded,
     trl,
 )
@@ -182,49 +180,12 @@ def gather(results: dict[str, dict[str, Any]], seconds: float) -> dict[str, Any]
     return {**rounded(figures), "targets": TARGETS, "tolerance": TOLERANCE, "seconds": round(seconds)}
 
 
-def parse(arguments: Sequence[str] | None) -> Options:
-    """The command line."""
-    p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    p.add_argument("--models", default="4m,27m", help="sizes, comma-separated: 4m, 27m, smoke")
-    p.add_argument("--rounds", type=int, default=3, help="rounds of the final race")
-    p.add_argument("--pairs", type=int, help="pairs a round, a multiple of --batch (default 64 at 4m, 16 at 27m)")
-    p.add_argument("--batch", type=int, default=16, help="pairs an optimiser step, on both sides")
-    p.add_argument("--micros", default="1,2,4,8", help="TRL micro-batches to try")
-    p.add_argument("--limit", type=float, default=0.15, help="cores others may use during a sample")
-    p.add_argument("--tries", type=int, default=4, help="times a disturbed sample is taken at most")
-    p.add_argument("--token-budget", type=int, default=8192, help="our tokens a forward")
-    p.add_argument("--data", default=str(DATA), help="an HH file or directory, or 'synthetic'")
-    p.add_argument("--shares", default="4m", help="sizes for which the shares of the gain are measured")
-    p.add_argument("--smoke", action="store_true", help="a few seconds on synthetic pairs: does everything work?")
-    a = p.parse_args(arguments)
-    if a.smoke:
-        return Options(["smoke"], 1, {"smoke": 4}, 4, [2], float("inf"), 1, 1024, "synthetic", 128, [], True)
-    models = a.models.split(",")
-    pairs = {size: a.pairs or {"4m": 64, "27m": 16}.get(size, a.batch) for size in models}
-    if any(n % a.batch for n in pairs.values()):
-        p.error("--pairs must be a multiple of --batch")
-    return Options(
-        models,
-        a.rounds,
-        pairs,
-        a.batch,
-        [int(m) for m in a.micros.split(",")],
-        a.limit,
-        a.tries,
-        a.token_budget,
-        a.data,
-        512,
-        a.shares.split(","),
-        False,
-    )
-
-
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run; 0 when the losses of both sides agree."""
     os.environ["OMP_NUM_THREADS"] = "1"
     from bench_pairs import hh_pairs, make_tokenizer, synthetic_pairs, tokenise
 
-    options, begun, results = parse(arguments), time.perf_counter(), {}
+    options, begun, results = pair_options(__doc__, arguments, micros="1,2,4,8", shares="4m"), time.perf_counter(), {}
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         texts = synthetic_pairs(48) if options.data == "synthetic" else hh_pairs(Path(options.data))
