@@ -19,13 +19,14 @@ from torch.nn.utils.rnn import pad_sequence
 
 from hizala.core.distribution import Distribution
 from hizala.core.logps import SeqLogps
+from hizala.core.ops.truncated import logps_of
 from hizala.engines.policy import classify, weights
 from hizala.engines.policy import heads as head_kinds
 from hizala.engines.policy import lora as adapters
 from hizala.engines.policy.attention import tree_mask
 from hizala.engines.policy.forest import Forest
 from hizala.engines.policy.heads import Mute
-from hizala.engines.policy.policy import PER_TOKEN, Policy
+from hizala.engines.policy.policy import PER_TOKEN, READ, Policy
 from hizala.errors import ConfigError, ModelError
 
 # Architectures whose tokens meet in softmax attention alone, with positions given by position_ids: proven by test.
@@ -113,11 +114,8 @@ class HfPolicy(Policy):
 
     def logps(self, tree: Forest, *, entropy: bool = False, distribution: Distribution | None = None) -> SeqLogps:
         """Log-probs of the counted response tokens; see `Policy.logps`."""
-        logits = self._logits(tree)
-        logp = torch.log_softmax(logits, dim=-1) if distribution is None else distribution.logps(logits)
-        tokens = logp.gather(1, tree.targets[:, None])[:, 0]
-        entropies = -(logp.exp() * logp).sum(-1) if entropy else None
-        return SeqLogps(tokens, tree.segments, tree.count, entropies)
+        read = logps_of(self._logits(tree), tree.targets, distribution, entropy=entropy)
+        return SeqLogps(read.logps, tree.segments, tree.count, read.entropy)
 
     def outputs(
         self,
@@ -129,10 +127,11 @@ class HfPolicy(Policy):
     ) -> dict[str, Any]:
         """See `Policy.outputs`; what needs logits asks the model for them, since its head may do more than multiply."""
         found = super().outputs(tree, [name for name in names if name not in PER_TOKEN])
-        if "policy" in names or "entropy" in names:
-            logps = self.logps(tree, entropy="entropy" in names, distribution=distribution)
-            found |= {"policy": logps} if "policy" in names else {}
-            found |= {"entropy": logps.entropy} if "entropy" in names else {}
+        if any(name in names for name in READ):
+            read = logps_of(self._logits(tree), tree.targets, distribution, entropy="entropy" in names)
+            logps = SeqLogps(read.logps, tree.segments, tree.count)
+            every = {"policy": logps, "entropy": read.entropy, "outside": read.outside.to(read.logps.dtype)}
+            found |= {name: value for name, value in every.items() if name in names}
         if "collision" in names:
             with torch.no_grad():
                 logits = self._logits(tree)

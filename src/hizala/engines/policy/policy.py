@@ -14,7 +14,7 @@ from hizala.core.distribution import Distribution
 from hizala.core.logps import SeqLogps
 from hizala.core.ops import kernels
 from hizala.core.ops.distributions import Unembedding, divergence, log_collision
-from hizala.core.ops.vocab import token_logps
+from hizala.core.ops.truncated import logps_at
 from hizala.engines.policy import classify, weights
 from hizala.engines.policy import heads as head_kinds
 from hizala.engines.policy import lora as adapters
@@ -30,13 +30,16 @@ from hizala.records import TokenGroup
 OUTPUTS = {
     "policy": "predictors",
     "entropy": "predictors",
+    "outside": "predictors",
     "collision": "predictors",
     "divergence": "predictors",
     "values": "predictors",
     "scores": "last",
     "step_scores": "marks",
 }
-PER_TOKEN = ("policy", "entropy", "collision", "divergence")
+# Of them, what is read of the distribution at each counted token.
+READ = ("policy", "entropy", "outside")
+PER_TOKEN = (*READ, "collision", "divergence")
 HEADS = {"values": "value", "scores": "score", "step_scores": "step"}
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float64": torch.float64}
@@ -122,7 +125,7 @@ class Policy(Generates):
 
         def readout(hidden: Tensor) -> tuple[Tensor, Tensor | None]:
             weight = self.module.lm_head.weight
-            return _read(hidden, weight, tree.targets, distribution, entropy)
+            return logps_at(hidden, weight, tree.targets, distribution, entropy=entropy)[:2]
 
         tokens, entropies = self._forward(tree, tree.predictors, readout)
         return SeqLogps(tokens, tree.segments, tree.count, entropies)
@@ -139,8 +142,8 @@ class Policy(Generates):
 
         Args:
             tree: a row from `pack`.
-            names: of `OUTPUTS`: policy (log-probs), entropy, collision, divergence (from `reference`), values,
-                scores, step_scores.
+            names: of `OUTPUTS`: policy (log-probs), entropy, outside (1 where the token is one that the distribution
+                cuts off), collision, divergence (from `reference`), values, scores, step_scores.
             reference: what `divergence` is measured from; the policy itself is, with its adapters off, where None.
             distribution: what policy and entropy are of; None: softmax(logits).
         Returns:
@@ -168,10 +171,11 @@ class Policy(Generates):
                 states = parts[id(rows)]
                 if name in heads:
                     out[name] = heads[name](states)
-                elif name in ("policy", "entropy"):
+                elif name in READ:
                     if name not in out:
-                        logps, spread = _read(states, weight, tree.targets, distribution, "entropy" in sources)
-                        out |= {"policy": logps} | ({} if spread is None else {"entropy": spread})
+                        read = logps_at(states, weight, tree.targets, distribution, entropy="entropy" in sources)
+                        out |= {"policy": read.logps, "outside": read.outside.to(read.logps.dtype)}
+                        out |= {} if read.entropy is None else {"entropy": read.entropy}
                 elif name == "collision":
                     out[name] = log_collision(Unembedding(states.detach(), weight.detach()))
                 elif other is not None:
@@ -282,13 +286,3 @@ class Policy(Generates):
         if kind not in self.module.heads:
             raise ConfigError(f"the policy has no {kind} head", fix=f"load it with heads=('{kind}',)")
         return self.module.heads[kind]
-
-
-def _read(
-    hidden: Tensor, weight: Tensor, targets: Tensor, distribution: Distribution | None, entropy: bool
-) -> tuple[Tensor, Tensor | None]:
-    """Log-probs at the targets, and the entropies where they are asked for."""
-    if distribution is not None and (distribution.greedy or distribution.truncates):
-        raise ConfigError("log-probs of a truncated distribution are not measured", fix="sample without truncation")
-    temperature = 1.0 if distribution is None else distribution.temperature
-    return token_logps(hidden, weight, targets, temperature=temperature, entropy=entropy)

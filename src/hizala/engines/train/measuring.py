@@ -26,7 +26,7 @@ Columns = Mapping[str, Column]
 # Log-probs of the same tokens under another distribution: stored columns, or for the reference a live policy.
 DISTRIBUTIONS = ("reference", "old", "sampler")
 # What one forward of the policy gives beside its log-probs.
-OUTPUTS = ("policy", "entropy", "collision", "divergence", "values", "scores", "step_scores")
+OUTPUTS = ("policy", "entropy", "outside", "collision", "divergence", "values", "scores", "step_scores")
 # One stored value a counted token, given as it is.
 STORED = ("advantages", "old_values", "returns")
 ANNOTATIONS: Mapping[str, Callable[[Sequence[TokenGroup]], Any]] = {
@@ -206,7 +206,7 @@ def measure_all(
 
     Args:
         policy, groups, token_budget, distribution: as for `measure`.
-        names: of policy (log-probs), entropy, values.
+        names: of policy (log-probs), entropy, outside (1 where a token is one the distribution cuts off), values.
     Returns:
         name -> one (N_g,) float32 array a group, responses one after another.
     """
