@@ -1,0 +1,10 @@
+"""Published benchmarks from stored annotations: figures with intervals, no model and no judge needed.
+
+`score("alpaca_eval", "annotations.jsonl")` in Python is `hizala eval score alpaca_eval --annotations
+annotations.jsonl` on the command line. A suite is one module with one decorated function.
+"""
+
+from hizala.readers.score import alpaca_eval
+from hizala.readers.score.suite import Scored, Scores, score, suite, suites
+
+__all__ = ["Scored", "Scores", "alpaca_eval", "score", "suite", "suites"]
