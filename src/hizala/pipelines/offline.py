@@ -17,7 +17,7 @@ from hizala.engines import track
 from hizala.engines.data.templates import ChatTemplate
 from hizala.engines.policy import Policy, load
 from hizala.engines.policy.heads import member_labels
-from hizala.engines.train import Engine, MetricsLog, Objective, Settings, StepReport
+from hizala.engines.train import Engine, MetricsLog, Objective, StepReport
 from hizala.errors import ConfigError, DataError, nearest
 from hizala.pipelines import reference
 from hizala.pipelines.context import StageContext
@@ -26,7 +26,7 @@ from hizala.pipelines.mismatch import mismatched
 from hizala.pipelines.progress import Bar, say, working
 from hizala.pipelines.rundir import write_json
 from hizala.pipelines.settings import MixtureSettings, TrainSettings, asks_for_reference, loss_weight_field, row_of
-from hizala.pipelines.training import export_model, interrupts, seed_all
+from hizala.pipelines.training import engine_settings, export_model, interrupts, seed_all
 from hizala.records import Finding, TokenGroup
 from hizala.registry import losses
 
@@ -136,25 +136,6 @@ def make_objective(row: Algorithm, settings: TrainSettings) -> Objective:
     if kind == "synced" and settings.lora is not None:
         raise ConfigError("a synced reference cannot follow adapters", fix="train without lora, or reference: frozen")
     return objective
-
-
-def engine_settings(settings: TrainSettings, total: int, identity: str) -> Settings:
-    """The engine's part of a stage's settings."""
-    return Settings(
-        learning_rate=settings.learning_rate,
-        schedule=settings.schedule,
-        warmup=settings.warmup,
-        weight_decay=settings.weight_decay,
-        betas=settings.adam_betas,
-        max_grad_norm=settings.max_grad_norm,
-        token_budget=settings.token_budget,
-        total_steps=total,
-        nonfinite_limit=settings.nonfinite_limit,
-        keep_last=settings.keep_last,
-        sync_every=getattr(settings, "sync_every", None),
-        sync_mix=getattr(settings, "sync_mix", None) or 1.0,
-        identity=identity,
-    )
 
 
 def _settings(context: StageContext) -> TrainSettings:

@@ -51,37 +51,19 @@ class Lora(Strict):
         return {**self.model_dump(), "targets": names}
 
 
-class TrainSettings(Strict):
-    """Settings common to every training stage."""
+class OptimiserSettings(Strict):
+    """Settings common to every stage that trains a policy, wherever its data come from."""
 
     data: Annotated[
         str | list[str],
-        Field(description="what to train on: a file, a datasets directory, a hub id, or world:NAME; a list is joined"),
+        Field(description="prompts to answer: a file, a datasets directory, a hub id, or world:NAME; a list is joined"),
     ]
     format: Annotated[str, Field(description="format of the rows; 'auto' recognises it")] = "auto"
-    side: Annotated[
-        Literal["chosen"] | None,
-        Field(description="let preferences serve as demonstrations by taking this side of each"),
-    ] = None
-    convert: Annotated[
-        Conversion | None, Field(description="make data of another kind into what the method takes, in this way")
-    ] = None
-    threshold: Annotated[
-        float | None, Field(description="score from which a thumb is up; only with convert: scored_to_thumb")
-    ] = None
     limit: Annotated[int | None, Field(ge=1, description="use at most this many rows")] = None
-    holdout: Annotated[
-        float, Field(ge=0, lt=1, description="share of the prompts kept from training and evaluated on")
-    ] = 0.05
-    max_holdout: Annotated[int, Field(ge=1, description="most groups held out")] = 512
-    max_length: Annotated[int, Field(ge=2, description="most tokens of prompt and response together")] = 1024
     template: Annotated[
         Literal["chat", "raw"],
         Field(description="'chat' renders the model's own template; 'raw' joins the texts with nothing between"),
     ] = "chat"
-    epochs: Annotated[float, Field(gt=0, description="passes over the data; a part of one is allowed")] = 1.0
-    steps: Annotated[int | None, Field(ge=1, description="optimiser steps; overrides epochs")] = None
-    batch_size: Annotated[int, Field(ge=1, description="groups in one optimiser step")] = 32
     token_budget: Annotated[
         int, Field(ge=16, description="tokens in one forward; memory follows it, the gradient does not")
     ] = 8192
@@ -96,30 +78,57 @@ class TrainSettings(Strict):
         Field(description="decay of AdamW's first and second moments"),
     ] = (0.9, 0.999)
     max_grad_norm: Annotated[float, Field(gt=0, description="gradients are scaled down to this norm")] = 1.0
-    seed: Annotated[
-        int | None,
-        Field(ge=0, description="random numbers of this stage instead of the recipe's; the same groups are held out"),
-    ] = None
     dtype: Annotated[
         Literal["float32", "bfloat16"],
         Field(description="format of the computation; weights and optimiser stay in float32"),
     ] = "float32"
     checkpointing: Annotated[bool, Field(description="recompute activations in backward: less memory, slower")] = False
     lora: Annotated[Lora | None, Field(description="train low-rank adapters instead of all weights")] = None
+    save_every: Annotated[int | None, Field(ge=1, description="steps between checkpoints; default: a tenth")] = None
+    keep_last: Annotated[int, Field(ge=1, description="newest checkpoints to keep")] = 2
+    nonfinite_limit: Annotated[
+        int, Field(ge=1, description="consecutive steps with a non-finite gradient after which training stops")
+    ] = 5
+
+
+class TrainSettings(OptimiserSettings):
+    """Settings common to every stage that trains on data that are already there."""
+
+    data: Annotated[
+        str | list[str],
+        Field(description="what to train on: a file, a datasets directory, a hub id, or world:NAME; a list is joined"),
+    ]
+    side: Annotated[
+        Literal["chosen"] | None,
+        Field(description="let preferences serve as demonstrations by taking this side of each"),
+    ] = None
+    convert: Annotated[
+        Conversion | None, Field(description="make data of another kind into what the method takes, in this way")
+    ] = None
+    threshold: Annotated[
+        float | None, Field(description="score from which a thumb is up; only with convert: scored_to_thumb")
+    ] = None
+    holdout: Annotated[
+        float, Field(ge=0, lt=1, description="share of the prompts kept from training and evaluated on")
+    ] = 0.05
+    max_holdout: Annotated[int, Field(ge=1, description="most groups held out")] = 512
+    max_length: Annotated[int, Field(ge=2, description="most tokens of prompt and response together")] = 1024
+    epochs: Annotated[float, Field(gt=0, description="passes over the data; a part of one is allowed")] = 1.0
+    steps: Annotated[int | None, Field(ge=1, description="optimiser steps; overrides epochs")] = None
+    batch_size: Annotated[int, Field(ge=1, description="groups in one optimiser step")] = 32
+    seed: Annotated[
+        int | None,
+        Field(ge=0, description="random numbers of this stage instead of the recipe's; the same groups are held out"),
+    ] = None
     reduction: Annotated[
         Literal["token", "response"] | None,
         Field(description="what token losses are averaged over; default: the loss's own unit"),
     ] = None
-    save_every: Annotated[int | None, Field(ge=1, description="steps between checkpoints; default: a tenth")] = None
     eval_every: Annotated[int | None, Field(ge=1, description="steps between held-out evaluations")] = None
-    keep_last: Annotated[int, Field(ge=1, description="newest checkpoints to keep")] = 2
     keep_best: Annotated[
         str | None,
         Field(description="held-out metric whose best checkpoint is kept and exported; '-' before it: lower is better"),
     ] = None
-    nonfinite_limit: Annotated[
-        int, Field(ge=1, description="consecutive steps with a non-finite gradient after which training stops")
-    ] = 5
 
     @model_validator(mode="after")
     def _no_idle_setting(self) -> TrainSettings:

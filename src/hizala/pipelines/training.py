@@ -14,9 +14,10 @@ import numpy as np
 import torch
 
 from hizala.engines.policy import Policy
-from hizala.engines.train import Engine
+from hizala.engines.train import Engine, Settings
 from hizala.pipelines.context import ModelRef, StageContext
 from hizala.pipelines.rundir import model_digest
+from hizala.pipelines.settings import OptimiserSettings
 
 
 def seed_all(seed: int) -> None:
@@ -46,6 +47,31 @@ def interrupts(ask: Callable[[], None]) -> Iterator[None]:
     finally:
         for number, old in previous.items():
             signal.signal(number, old)
+
+
+def engine_settings(settings: OptimiserSettings, total: int, identity: str) -> Settings:
+    """The engine's part of a stage's settings.
+
+    Args:
+        settings: of the stage.
+        total: optimiser steps of the whole stage.
+        identity: of the run; a checkpoint of another is refused.
+    """
+    return Settings(
+        learning_rate=settings.learning_rate,
+        schedule=settings.schedule,
+        warmup=settings.warmup,
+        weight_decay=settings.weight_decay,
+        betas=settings.adam_betas,
+        max_grad_norm=settings.max_grad_norm,
+        token_budget=settings.token_budget,
+        total_steps=total,
+        nonfinite_limit=settings.nonfinite_limit,
+        keep_last=settings.keep_last,
+        sync_every=getattr(settings, "sync_every", None),
+        sync_mix=getattr(settings, "sync_mix", None) or 1.0,
+        identity=identity,
+    )
 
 
 def export_model(

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from hizala.engines.data.templates import ChatTemplate
 from hizala.engines.policy import Policy, load
 from hizala.engines.rollout.local import Decodable
-from hizala.engines.train import Engine, Objective, Settings, World, measure
+from hizala.engines.train import Engine, Objective, World, measure
 from hizala.errors import ConfigError
 from hizala.pipelines.context import ModelRef, StageContext
 from hizala.pipelines.generated.candidates import Asker, Prompt, read_prompts
@@ -20,7 +20,7 @@ from hizala.pipelines.generated.settings import GeneratedSettings
 from hizala.pipelines.material import load_template
 from hizala.pipelines.progress import say, working
 from hizala.pipelines.rundir import write_json
-from hizala.pipelines.training import export_model, seed_all
+from hizala.pipelines.training import engine_settings, export_model, seed_all
 from hizala.records import Finding, Group, TokenGroup
 
 
@@ -101,23 +101,7 @@ class Parts:
 
     def engine(self, total: int) -> Engine:
         """The engine of the stage's `total` optimiser steps."""
-        given = self.settings
-        return Engine(
-            self.policy,
-            Settings(
-                learning_rate=given.learning_rate,
-                schedule=given.schedule,
-                warmup=given.warmup,
-                weight_decay=given.weight_decay,
-                betas=given.adam_betas,
-                max_grad_norm=given.max_grad_norm,
-                token_budget=given.token_budget,
-                total_steps=total,
-                nonfinite_limit=given.nonfinite_limit,
-                keep_last=given.keep_last,
-                identity=self.context.key,
-            ),
-        )
+        return Engine(self.policy, engine_settings(self.settings, total, self.context.key))
 
     def finish(self, engine: Engine, findings: Sequence[Finding]) -> None:
         """Write the findings and the trained model, at once or not at all."""

@@ -12,26 +12,16 @@ from hizala.engines.train import Objective
 from hizala.engines.train.objective import parameters
 from hizala.errors import HizalaError
 from hizala.pipelines.judgements import KINDS
-from hizala.pipelines.settings import Lora, Ratio
+from hizala.pipelines.settings import OptimiserSettings
 from hizala.registry import losses
 
 JUDGES = ("gold", "implicit", "reward:NAME or DIRECTORY", *(f"text:{kind}" for kind in KINDS))
 WEIGHT = "_weight"
 
 
-class GeneratedSettings(Strict):
+class GeneratedSettings(OptimiserSettings):
     """Settings common to every stage that makes its own preferences."""
 
-    data: Annotated[
-        str | list[str],
-        Field(description="prompts to answer: a file, a datasets directory, a hub id, or world:NAME; a list is joined"),
-    ]
-    format: Annotated[str, Field(description="format of the rows; 'auto' recognises it")] = "auto"
-    limit: Annotated[int | None, Field(ge=1, description="use at most this many rows")] = None
-    template: Annotated[
-        Literal["chat", "raw"],
-        Field(description="'chat' renders the model's own template; 'raw' joins the texts with nothing between"),
-    ] = "chat"
     temperature: Annotated[float, Field(gt=0, description="temperature that responses are sampled with")] = 1.0
     top_p: Annotated[float, Field(gt=0, le=1, description="mass of the nucleus responses are sampled from")] = 1.0
     max_tokens: Annotated[int, Field(ge=1, description="most tokens of a sampled response")] = 96
@@ -43,31 +33,7 @@ class GeneratedSettings(Strict):
         Field(description="parameters of the row's losses by name, and LOSS_weight for its weights"),
     ] = {}  # noqa: RUF012 (settings are frozen and copied)
     batch_size: Annotated[int, Field(ge=1, description="prompts (online) or pairs in one optimiser step")] = 32
-    token_budget: Annotated[
-        int, Field(ge=16, description="tokens in one forward; memory follows it, the gradient does not")
-    ] = 8192
     learning_rate: Annotated[float, Field(gt=0, lt=10, description="peak learning rate of AdamW")] = 5e-5
-    schedule: Annotated[
-        Literal["constant", "linear", "cosine", "wsd"], Field(description="shape of the learning rate after warm-up")
-    ] = "cosine"
-    warmup: Annotated[Ratio, Field(description="share of the steps over which the learning rate rises")] = 0.05
-    weight_decay: Annotated[float, Field(ge=0, description="decoupled decay; norms and biases are spared")] = 0.0
-    adam_betas: Annotated[
-        tuple[Annotated[float, Field(ge=0, lt=1)], Annotated[float, Field(ge=0, lt=1)]],
-        Field(description="decay of AdamW's first and second moments"),
-    ] = (0.9, 0.999)
-    max_grad_norm: Annotated[float, Field(gt=0, description="gradients are scaled down to this norm")] = 1.0
-    dtype: Annotated[
-        Literal["float32", "bfloat16"],
-        Field(description="format of the computation; weights and optimiser stay in float32"),
-    ] = "float32"
-    checkpointing: Annotated[bool, Field(description="recompute activations in backward: less memory, slower")] = False
-    lora: Annotated[Lora | None, Field(description="train low-rank adapters instead of all weights")] = None
-    save_every: Annotated[int | None, Field(ge=1, description="steps between checkpoints; default: a tenth")] = None
-    keep_last: Annotated[int, Field(ge=1, description="newest checkpoints to keep")] = 2
-    nonfinite_limit: Annotated[
-        int, Field(ge=1, description="consecutive steps with a non-finite gradient after which training stops")
-    ] = 5
 
     @model_validator(mode="after")
     def _trainable(self) -> GeneratedSettings:
