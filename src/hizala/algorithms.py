@@ -348,5 +348,14 @@ for _row in (
         heads=("step",),
         produces="reward",
     ),
+    Algorithm(
+        name="grpo",
+        data="rollout",
+        losses={"clip": 1.0, "kl": 0.0, "entropy": 0.0},
+        summary="Group Relative Policy Optimization: rewards against those of the other responses to the prompt",
+        source="Shao et al. 2024, arXiv:2402.03300, eq. 3",
+        defaults={"reduction": "response"},
+        advantage="grpo",
+    ),
 ):
     algorithms.add(_row.name, _row)

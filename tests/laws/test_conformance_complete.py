@@ -26,14 +26,14 @@ def test_entries_and_registered_losses_are_the_same() -> None:
 @every_loss
 def test_a_loss_has_an_oracle_of_its_own(loss: Loss) -> None:
     entry = ENTRIES[loss.name]
-    assert entry.oracle.__module__ in ("oracle_pairs", "oracle_sets")
+    assert entry.oracle.__module__ in ("oracle_pairs", "oracle_sets", "oracle_rollouts")
     assert entry.settings
     assert entry.oracle.__doc__
     others = [name for name, other in ENTRIES.items() if other.oracle is entry.oracle]
     assert others == [loss.name]
 
 
-@pytest.mark.parametrize("module", ["oracle_view", "oracle_pairs", "oracle_sets"])
+@pytest.mark.parametrize("module", ["oracle_view", "oracle_pairs", "oracle_sets", "oracle_rollouts"])
 def test_oracles_import_nothing_of_the_library_nor_torch(module: str) -> None:
     tree = ast.parse((ROOT / "tests" / "support" / f"{module}.py").read_text(encoding="utf-8"))
     imported = {alias.name for n in ast.walk(tree) if isinstance(n, ast.Import) for alias in n.names}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from conformance import Entry
 from conformance_pairs import PAIRWISE
+from conformance_rollouts import ROLLOUTS
 from conformance_sets import REWARD, SETS
 
-ENTRIES: dict[str, Entry] = PAIRWISE | REWARD | SETS
+ENTRIES: dict[str, Entry] = PAIRWISE | REWARD | ROLLOUTS | SETS

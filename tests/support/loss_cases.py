@@ -16,9 +16,10 @@ from hizala.registry import Loss
 
 PER_TOKEN = ("policy", "reference", "old", "sampler", "collision", "divergence")
 PER_RESPONSE = ("scores", "step_scores")
-ROLES = (*PER_TOKEN, *PER_RESPONSE)
+COLUMNS = ("advantages", "returns", "old_values", "values", "entropy")  # of rollouts, one a counted token
+ROLES = (*PER_TOKEN, *PER_RESPONSE, *COLUMNS)
 # Through these the gradient reaches the weights; everything else a loss measures is data.
-TRAINED = ("policy", "divergence", "scores", "step_scores")
+TRAINED = ("policy", "divergence", "values", "entropy", "scores", "step_scores")
 ATTRIBUTES = ("correctness", "helpfulness", "verbosity")
 
 # Running statistics that some steps may have left behind.
@@ -70,6 +71,8 @@ class Case:
             if "attributes" in loss.measures:
                 return scores
             return scores[:, 0].reshape(-1, 2) if loss.data == "pair" else scores[:, 0]
+        if name in COLUMNS:
+            return self.values(name).tokens
         if name == "step_scores":
             return torch.cat([s for group in self.roles[name] for s in group])
         if name == "running":
@@ -143,7 +146,10 @@ def make_case(sizes: Sequence[Sequence[int]], *, seed: int = 0, weights: Sequenc
         groups.append(TokenGroup([1], tuple(branches), f"g{index}", weight, margin=2 * chance()))
     roles["scores"] = [[normal(len(ATTRIBUTES)) for _ in group] for group in sizes]
     roles["step_scores"] = [[normal(len(b.marks)) for b in group.responses] for group in groups]
-    return Case(tuple(groups), roles, mismatch=float(normal(1)), state=STATE)
+    mismatch = float(normal(1))
+    roles |= {role: [[normal(n) for n in group] for group in sizes] for role in COLUMNS}
+    roles["entropy"] = [[t.abs() for t in group] for group in roles["entropy"]]
+    return Case(tuple(groups), roles, mismatch=mismatch, state=STATE)
 
 
 def with_branches(case: Case, **changes: Sequence[Sequence[object]]) -> Case:
