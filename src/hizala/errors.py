@@ -66,8 +66,18 @@ class RegistryError(HizalaError):
     """A name is registered twice or a registration is incomplete."""
 
 
+class RewardError(HizalaError):
+    """Rewards cannot be computed as asked."""
+
+    exit_code = 3
+
+
 class EvalError(HizalaError):
     """An evaluation cannot be done as asked."""
+
+
+class SandboxError(HizalaError):
+    """Code cannot be run as safely as asked."""
 
 
 def nearest(name: str, known: Iterable[str]) -> str:

@@ -216,6 +216,7 @@ class RewardSpec:
         needs: keys of `Group.meta` without which a group is not scored.
         summary: one line for help and docs.
         isolated: the function runs in a worker process that is ended at its time limit.
+        check: called with the settings when a recipe is read; None where the signature says everything.
     """
 
     name: str
@@ -223,6 +224,7 @@ class RewardSpec:
     needs: tuple[str, ...]
     summary: str
     isolated: bool
+    check: Callable[..., None] | None = None
 
     @property
     def whole(self) -> bool:
@@ -233,7 +235,14 @@ class RewardSpec:
 rewards: Registry[RewardSpec] = Registry("reward")
 
 
-def reward(name: str, *, needs: Sequence[str] = (), summary: str, isolated: bool = True) -> Callable[[F], F]:
+def reward(
+    name: str,
+    *,
+    needs: Sequence[str] = (),
+    summary: str,
+    isolated: bool = True,
+    check: Callable[..., None] | None = None,
+) -> Callable[[F], F]:
     """Register a reward. Its keyword-only parameters are its configuration.
 
     A function of one response, pure, of the form `fn(response, group, *, settings...)`: it returns a number, a
@@ -248,12 +257,13 @@ def reward(name: str, *, needs: Sequence[str] = (), summary: str, isolated: bool
         needs: keys of `Group.meta` without which a group is not scored.
         summary: one line for help and docs.
         isolated: of a function: False where it is surely of linear time, and then runs without a worker process.
+        check: called with all settings by name when a recipe is read; raises ConfigError where they do not fit.
     Raises:
         RegistryError: the name is taken.
     """
 
     def register(fn: F) -> F:
-        rewards.add(name, RewardSpec(name, fn, tuple(needs), summary, isolated and not inspect.isclass(fn)))
+        rewards.add(name, RewardSpec(name, fn, tuple(needs), summary, isolated and not inspect.isclass(fn), check))
         return fn
 
     return register

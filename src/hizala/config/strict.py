@@ -49,11 +49,13 @@ def schema_of(fn: Callable[..., Any]) -> type[Strict]:
     """Settings class of a function's keyword-only parameters.
 
     Args:
-        fn: types and `Bound`s come from its annotations, help from the `Args:` of its docstring.
+        fn: types and `Bound`s come from its annotations, help from the `Args:` of its docstring. A class stands for
+            what makes it.
     Raises:
         RegistryError: a keyword-only parameter has no annotation or no entry under `Args:`.
     """
-    hints = get_type_hints(fn, include_extras=True)
+    made_by: Any = fn.__init__ if inspect.isclass(fn) else fn
+    hints = get_type_hints(made_by, include_extras=True)
     helps = argument_help(inspect.getdoc(fn) or "")
     fields: dict[str, Any] = {}
     for parameter in inspect.signature(fn).parameters.values():

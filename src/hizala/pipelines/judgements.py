@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from random import Random
 
 from hizala import world
-from hizala.engines.data.language import guess
+from hizala.core.detect.language import guess
 from hizala.engines.reward.verdicts import GRADES, SIDES, Form, Kind, grade
 from hizala.errors import DataError, nearest
 from hizala.records import Group, Message, Response

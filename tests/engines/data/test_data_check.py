@@ -15,7 +15,7 @@ import pytest
 from hizala.engines.data import GroupSource
 from hizala.engines.data.check import DataReport, check
 from hizala.engines.data.duplicates import NearSample
-from hizala.engines.data.language import guess
+from hizala.core.detect.language import guess
 from hizala.engines.data.measures import length_bias_of, lengths_of, wilson
 from hizala.engines.data.templates import ChatTemplate
 from hizala.errors import DataError

@@ -11,7 +11,7 @@ import pytest
 from hizala import world
 from hizala.engines.data import read
 from hizala.engines.data.check import check
-from hizala.engines.data.language import guess
+from hizala.core.detect.language import guess
 from hizala.engines.data.templates import ChatTemplate
 from hizala.engines.data.usable import usable
 

@@ -11,7 +11,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from hizala.engines.data import language
+from hizala.core.detect import language
 from hizala.engines.data.duplicates import Contradictions, ExactDuplicates, NearSample
 from hizala.engines.data.groups import GroupSource, read, shape_of
 from hizala.engines.data.measures import LengthBias, Lengths, label_balance, length_bias_of, lengths_of, side_of

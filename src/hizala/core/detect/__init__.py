@@ -1,0 +1,1 @@
+"""Detectors: pure functions on text and figures. No torch."""
