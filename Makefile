@@ -8,7 +8,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DELETE_ON_ERROR:
-.PHONY: demo test docs lint unit chromium fix clean help
+.PHONY: demo test docs lint unit system fix clean help
 
 PYTHON ?= python3
 TORCH_INDEX ?=
@@ -35,7 +35,7 @@ lint: $(VENV)/.installed
 	$(VENV)/bin/mypy
 
 # One thread for each worker: more threads than cores make the small models of the tests slower, not faster.
-unit: $(VENV)/.installed chromium
+unit: $(VENV)/.installed system
 	OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -n $(WORKERS) --dist loadfile
 
 docs: $(VENV)/.installed
@@ -62,13 +62,15 @@ define environment
 	@touch $@
 endef
 
-# The report is tested in a real browser.
-chromium:
-	@if command -v chromium >/dev/null && command -v chromedriver >/dev/null; then :; \
+# The report is tested in a real browser, code rewards in a real sandbox.
+system:
+	@if command -v chromium chromedriver bwrap setpriv prlimit >/dev/null \
+	  && [ "$$(command -v chromium chromedriver bwrap setpriv prlimit | wc -l)" = 5 ]; then :; \
 	elif [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
-	  apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq chromium chromium-driver >/dev/null; \
+	  apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq \
+	    chromium chromium-driver bubblewrap util-linux >/dev/null; \
 	else \
-	  echo "chromium and chromedriver are not installed: the tests that need a browser are skipped" >&2; \
+	  echo "chromium, chromedriver, bubblewrap or util-linux are missing: tests that need them are skipped" >&2; \
 	fi
 
 clean:
