@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from hizala.config.strict import Strict, schema_of
 from hizala.config.text import Document
 from hizala.config.validate import validate
 from hizala.readers.score.rows import Annotations, from_values, read
+from hizala.records import Estimate
 from hizala.registry import Registry
 
 Figures = dict[str, Any]
@@ -133,3 +134,9 @@ def finite(value: Any) -> Any:
     if isinstance(value, list):
         return [finite(item) for item in value]
     return value
+
+
+def scaled(estimate: Estimate, factor: float = 100.0) -> Estimate:
+    """The estimate in another unit: shares as percent."""
+    value, low, high = (factor * x for x in (estimate.value, estimate.low, estimate.high))
+    return replace(estimate, value=value, low=low, high=high)
