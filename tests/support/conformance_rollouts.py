@@ -7,9 +7,12 @@ from typing import Any
 
 import conformance as c
 import oracle_rollouts as on_rollouts
+import peers as other
 import peers_rollouts as peers
+import torch
 from conformance import Entry, Peer, grid
 from loss_cases import Case, make_case, value
+from loss_laws import one_a_response
 
 from hizala.registry import losses
 
@@ -17,6 +20,28 @@ from hizala.registry import losses
 def rollouts() -> Case:
     """Groups of responses of unequal length, none of them empty."""
     return make_case(c.LIST_SIZES, seed=9)
+
+
+def one_advantage() -> Case:
+    """The same with one advantage a response."""
+    return one_a_response(rollouts())
+
+
+def unchanged() -> Case:
+    """The same at the weights that sampled."""
+    case = rollouts()
+    return case.with_role("old", case.roles["policy"])
+
+
+def good_alone() -> Case:
+    """The same with every advantage positive."""
+    case = rollouts()
+    return case.with_role("advantages", [[t.abs() for t in group] for group in case.roles["advantages"]])
+
+
+def flat_columns(case: Case, *names: str) -> list[torch.Tensor]:
+    """(N,) values of each role."""
+    return [case.values(name).tokens for name in names]
 
 
 def trl(kind: str = "grpo", **settings: Any) -> Callable[[Case], float]:
@@ -51,6 +76,61 @@ ROLLOUTS: dict[str, Entry] = {
                 trl(delta=1.5),
                 case=rollouts,
                 ours=reduced("clip", "response", dual_clip=1.5),
+            ),
+        ),
+    ),
+    "gspo": Entry(
+        on_rollouts.gspo,
+        grid(clip_low=(0.2, 3e-4), clip_high=(0.2, 4e-4)),
+        (
+            Peer(
+                "TRL GRPO grpo, sequence ratios",
+                trl(level="sequence"),
+                case=one_advantage,
+                ours=reduced("gspo", "response", clip_low=0.2, clip_high=0.2),
+            ),
+        ),
+    ),
+    "gspo_token": Entry(
+        on_rollouts.gspo_token,
+        grid(clip_low=(0.2, 3e-4), clip_high=(0.2, 4e-4)),
+        (
+            Peer(
+                "TRL GRPO grpo, sequence ratios, one advantage a response",
+                trl(level="sequence"),
+                case=one_advantage,
+                ours=reduced("gspo_token", "response", clip_low=0.2, clip_high=0.2),
+            ),
+        ),
+    ),
+    "cispo": Entry(
+        on_rollouts.cispo,
+        grid(clip_low=(1.0, 0.2), clip_high=(4.0, 0.2)),
+        (Peer("TRL GRPO cispo, epsilon_high 5", trl("cispo", epsilon_high=5.0), {}, case=rollouts),),
+    ),
+    "reinforce": Entry(
+        on_rollouts.reinforce,
+        grid(weighted=(False, True)),
+        (
+            Peer("TRL GRPO cispo at unchanged weights", trl("cispo", epsilon_high=5.0), case=unchanged),
+            Peer(
+                "TRL GRPO dapo, epsilon_high 1e9, good tokens alone",
+                trl("dapo", epsilon_high=1e9),
+                {"weighted": True},
+                case=good_alone,
+            ),
+        ),
+    ),
+    "value": Entry(
+        on_rollouts.value,
+        grid(value_clip=(None, 0.2, 1.5)),
+        (
+            Peer(
+                "transformers regression, halved",
+                lambda case: other.transformers_regression(*flat_columns(case, "values", "returns")) / 2,
+                case=rollouts,
+                package="transformers",
+                reason="without a range; TRL has no critic since 1.16",
             ),
         ),
     ),

@@ -50,6 +50,12 @@ def moved(case: Case, role: str, by: float, *, every: bool = False) -> Case:
     return case.with_role(role, [[move(values) for values in group] for group in case.roles[role]])
 
 
+def one_a_response(case: Case) -> Case:
+    """Every token of a response has the advantage of its first."""
+    table = [[t[:1].expand(len(t)).clone() for t in group] for group in case.roles["advantages"]]
+    return case.with_role("advantages", table)
+
+
 def slopes(loss: Loss, case: Case, role: str | None = None, **params: object) -> Table:
     """Gradient of the reduced loss by every value of a role (the first trained one by default)."""
     name = role or next(r for r in TRAINED if r in loss.measures)
@@ -61,12 +67,15 @@ def slopes(loss: Loss, case: Case, role: str | None = None, **params: object) ->
 def trained_function(loss: Loss, params: Mapping[str, Any]) -> tuple[Callable[..., Tensor], list[Tensor]]:
     """The reduced loss as a function of every value it trains, and those values.
 
-    What is held fixed by definition is held fixed here too: WPO's weight is no function of the policy, and TDPO2
-    stops the gradient of the chosen response's divergence.
+    What is held fixed by definition is held fixed here too: WPO's weight is no function of the policy, nor is CISPO's,
+    and TDPO2 stops the gradient of the chosen response's divergence. The slope of "gspo_token" is that of its value
+    where a response has one advantage.
     """
     width = 2 if loss.data == "pair" else 3
     case = make_case([[2, 3, 1][:width], [1, 2, 4][:width]], seed=4, weights=[1.0, 2.0])
     case = with_branches(case, label=[[True, False, True][:width], [False, True, False][:width]])
+    if loss.name == "gspo_token":
+        case = one_a_response(case)
     roles = [role for role in TRAINED if role in loss.measures]
     leaves = [t.clone().requires_grad_(True) for role in roles for group in case.roles[role] for t in group]
 
@@ -77,12 +86,11 @@ def trained_function(loss: Loss, params: Mapping[str, Any]) -> tuple[Callable[..
             if loss.name == "tdpo2" and role == "divergence":
                 table = [[old[0], new[1]] for old, new in zip(case.roles[role], table, strict=True)]
             tried = tried.with_role(role, table)
-        if loss.name == "wpo":
-            groups = zip(
-                *(c.roles[r] for c, r in ((case, "collision"), (tried, "policy"), (case, "policy"))), strict=True
-            )
+        if loss.name in ("wpo", "cispo"):
+            held = "collision" if loss.name == "wpo" else "old"
+            groups = zip(*(c.roles[r] for c, r in ((case, held), (tried, "policy"), (case, "policy"))), strict=True)
             along = [[c + (new - old).detach() for c, new, old in zip(*group, strict=True)] for group in groups]
-            tried = tried.with_role("collision", along)
+            tried = tried.with_role(held, along)
         return value(loss, tried, **params)
 
     return of, leaves

@@ -40,3 +40,57 @@ def kl(case: Case, *, estimator: str = "k3", unbiased: bool = False) -> Numbers:
 def entropy(case: Case) -> Numbers:
     """arXiv:1602.01783 sec. 4: the entropy before each token, with a minus sign."""
     return np.array([-h for h in column(case, "entropy")])
+
+
+def _sequence_ratios(case: Case) -> list[float]:
+    """exp of the mean log-ratio of its response, for every sampled token."""
+    out: list[float] = []
+    for news, olds in zip(tokens(case, "policy"), tokens(case, "old"), strict=True):
+        for new, old in zip(news, olds, strict=True):
+            if len(new):
+                out += [math.exp(math.fsum(new - old) / len(new))] * len(new)
+    return out
+
+
+def _sequence_surrogate(case: Case, clip_low: float, clip_high: float) -> Numbers:
+    out = []
+    for s, a in zip(_sequence_ratios(case), column(case, "advantages"), strict=True):
+        out.append(-min(s * a, min(max(s, 1 - clip_low), 1 + clip_high) * a))
+    return np.array(out)
+
+
+def gspo(case: Case, *, clip_low: float = 3e-4, clip_high: float = 4e-4) -> Numbers:
+    """arXiv:2507.18071 eq. 5 and 7: one ratio a response, exp of the mean log-ratio of its tokens."""
+    return _sequence_surrogate(case, clip_low, clip_high)
+
+
+def gspo_token(case: Case, *, clip_low: float = 3e-4, clip_high: float = 4e-4) -> Numbers:
+    """arXiv:2507.18071 eq. 13: in value each token's ratio is its response's; the paper's s_{i,t} differs in slope."""
+    return _sequence_surrogate(case, clip_low, clip_high)
+
+
+def cispo(case: Case, *, clip_low: float = 1.0, clip_high: float = 4.0) -> Numbers:
+    """arXiv:2506.13585 eq. 4 and 5: clipped weight times advantage times log pi."""
+    out = []
+    for new, old, a in zip(*(column(case, r) for r in ("policy", "old", "advantages")), strict=True):
+        out.append(-min(max(math.exp(new - old), 1 - clip_low), 1 + clip_high) * a * new)
+    return np.array(out)
+
+
+def reinforce(case: Case, *, weighted: bool = False) -> Numbers:
+    """Williams 1992, thm. 1: advantage times log pi, or times pi / old where samples are older."""
+    out = []
+    for new, old, a in zip(*(column(case, r) for r in ("policy", "old", "advantages")), strict=True):
+        out.append(-a * (math.exp(new) / math.exp(old) if weighted else new))
+    return np.array(out)
+
+
+def value(case: Case, *, value_clip: float | None = None) -> Numbers:
+    """arXiv:1707.06347 eq. 9, half the squared error; in a range as arXiv:2005.12729: the larger of two errors."""
+    out = []
+    for new, old, target in zip(*(column(case, r) for r in ("values", "old_values", "returns")), strict=True):
+        errors = [(new - target) ** 2]
+        if value_clip is not None:
+            errors.append((min(max(new, old - value_clip), old + value_clip) - target) ** 2)
+        out.append(max(errors) / 2)
+    return np.array(out)

@@ -13,6 +13,7 @@ from hizala.core.losses import (
     token_level,
     transport,
     unpaired,
+    value,
 )
 
 __all__ = [
@@ -28,4 +29,5 @@ __all__ = [
     "token_level",
     "transport",
     "unpaired",
+    "value",
 ]

@@ -5,7 +5,8 @@ This module does no building and no loading: `hizala.engines.policy.native` does
 
 from __future__ import annotations
 
-from typing import Protocol
+from dataclasses import dataclass
+from typing import NamedTuple, Protocol
 
 import torch
 from torch import Tensor
@@ -67,6 +68,51 @@ class Kernels(Protocol):
         self, q: Tensor, k: Tensor, v: Tensor, see: Tensor, groups: Tensor, lse: Tensor, grad: Tensor, scale: float
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Gradients of q, k and v."""
+
+    def draw(self, logits: Tensor, uniforms: Tensor, temperature: float) -> tuple[Tensor, Tensor]:
+        """Tokens (R,) drawn from softmax(float32 logits (R, V) / temperature) by numbers (R,) float64 in [0, 1), and
+        their log-probs (R,)."""
+
+    def packed(self, weight: Tensor, *, wide: bool) -> Tensor:
+        """A float32 weight (out, in) as words for `decode_step`, float32 where `wide`, else rounded to bfloat16."""
+
+    def decode_step(self, model: DecodeModel, rows: DecodeRows, logits: Tensor) -> None:
+        """The next token of each row through all layers; its float32 logits (rows, V) are written."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class DecodeModel:
+    """A decoder as `decode.c` reads it; whoever makes it keeps the tensors alive that `table` has the addresses of.
+
+    Attributes:
+        shape: int64, see `Shape` there: layers, hidden, heads, kv heads, d, intermediate, vocab, wide, places.
+        table: int64 addresses of packed weights and of float32 norm weights, layer by layer, then embedding, final
+            norm and output.
+        cosine, sine: (positions, d) float32.
+        eps, scale: of the norms, of attention scores.
+        step: words between a row's slots in one layer and in the next.
+        scratch: memory that is used again from step to step.
+    """
+
+    shape: Tensor
+    table: Tensor
+    cosine: Tensor
+    sine: Tensor
+    eps: float
+    scale: float
+    step: int
+    scratch: dict[int, Tensor]
+
+
+class DecodeRows(NamedTuple):
+    """What is known of each of R rows, int64: its token, the token's position, the address of its slot, that of its
+    prompt's keys and values, and the prompt's length."""
+
+    tokens: Tensor
+    positions: Tensor
+    slots: Tensor
+    prompts: Tensor
+    lengths: Tensor
 
 
 _installed: Kernels | None = None

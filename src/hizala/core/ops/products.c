@@ -10,9 +10,9 @@ enum { ROWS = 6, COLUMNS = 64 };
 enum { WRITE, ADD, NARROW };
 
 /* c (mr, 16 nv) = sum over k of a[m am + k ak] b[k bk + n], words of a spread over a register of words of b; ADD adds it
- * to what stands there, NARROW writes bfloat16. */
+ * to what stands there, NARROW writes bfloat16. Words are pairs of bfloat16, or float32 where `wide`. */
 static inline __attribute__((always_inline)) void tile(const uint32_t *a, long am, long ak, const uint32_t *b, long bk, float *c, long cm, long k, int how,
-                                                       const int mr, const int nv) {
+                                                       const int mr, const int nv, const int wide) {
     __m512 sum[ROWS][4];
 #pragma GCC unroll 6
     for (int m = 0; m < mr; m++)
@@ -31,7 +31,8 @@ static inline __attribute__((always_inline)) void tile(const uint32_t *a, long a
         for (int m = 0; m < mr; m++) {
             __m512bh left = (__m512bh)_mm512_set1_epi32((int)(m < 3 ? a[m * am] : lower[(m - 3) * am]));
 #pragma GCC unroll 4
-            for (int n = 0; n < nv; n++) sum[m][n] = _mm512_dpbf16_ps(sum[m][n], left, right[n]);
+            for (int n = 0; n < nv; n++)
+                sum[m][n] = wide ? _mm512_fmadd_ps((__m512)left, (__m512)right[n], sum[m][n]) : _mm512_dpbf16_ps(sum[m][n], left, right[n]);
         }
         a += ak, lower += ak, b += bk;
         __asm__("" : "+r"(a), "+r"(lower), "+r"(b));
@@ -50,7 +51,7 @@ static inline __attribute__((always_inline)) void tile(const uint32_t *a, long a
 
 #define TILE(MR, NV)                                                                                                                        \
     static void tile_##MR##_##NV(const uint32_t *a, long am, long ak, const uint32_t *b, long bk, float *c, long cm, long k, int how) {       \
-        tile(a, am, ak, b, bk, c, cm, k, how, MR, NV);                                                                                        \
+        tile(a, am, ak, b, bk, c, cm, k, how, MR, NV, 0);                                                                                     \
     }
 #define TILES(MR) TILE(MR, 1) TILE(MR, 2) TILE(MR, 3) TILE(MR, 4)
 TILES(1)
