@@ -81,7 +81,7 @@ def laws() -> dict[str, tuple[str, ...]]:
 
     for path in sorted(LAWS.glob("test_law_*s.py")):
         runpy.run_path(str(path))
-    return dict(found)
+    return dict(sorted(found.items()))
 
 
 def general_laws() -> list[str]:
