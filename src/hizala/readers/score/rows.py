@@ -197,7 +197,12 @@ def each(annotations: Annotations, convert: Callable[[Mapping[str, Any]], T]) ->
     return good
 
 
-def unique(annotations: Annotations, key: Callable[[Mapping[str, Any]], Hashable], what: str) -> None:
+def unique(
+    annotations: Annotations,
+    key: Callable[[Mapping[str, Any]], Hashable],
+    what: str,
+    fix: str = "remove the duplicates",
+) -> None:
     """Refuse rows whose key was seen before, naming both places."""
     seen: dict[Hashable, str] = {}
     problems = []
@@ -207,7 +212,7 @@ def unique(annotations: Annotations, key: Callable[[Mapping[str, Any]], Hashable
             problems.append((row.place, f"is the same {what} as {seen[name]} ({_short(name)})"))
         else:
             seen[name] = row.place
-    refuse(problems, annotations.name, fix="remove the duplicates; where repeats are meant, say --duplicates keep")
+    refuse(problems, annotations.name, fix)
 
 
 def _short(name: Hashable) -> str:
