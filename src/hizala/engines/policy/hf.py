@@ -149,6 +149,13 @@ class HfPolicy(Policy):
         logits = self._run(tree, tree.predictors, lambda inputs: self.module(**inputs).logits)
         return logits.to(torch.promote_types(logits.dtype, torch.float32))
 
+    def _plain(self) -> dict[str, Tensor]:
+        from transformers.core_model_loading import revert_weight_conversion
+
+        # Where transformers holds weights in another shape than files do (experts in one tensor), back to the files'.
+        found: dict[str, Tensor] = revert_weight_conversion(self.module, super()._plain())
+        return found
+
     def save(self, path: Path) -> None:
         """Write a Hugging Face directory (adapters merged or kept, as the policy was loaded)."""
         path = Path(path)

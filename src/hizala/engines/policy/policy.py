@@ -242,6 +242,27 @@ class Policy(Generates):
             for name, parameter in own.items():
                 parameter.copy_(state[name])
 
+    def tensors(self, dtype: str | None = None) -> dict[str, Tensor]:
+        """The language model's weights under the names of a Hugging Face directory, adapters added in, heads left out.
+
+        Args:
+            dtype: what to give them in; None: as they are held.
+        Returns:
+            Name -> tensor, on the policy's device; the policy's own memory where nothing had to be computed. A weight
+            that is tied to another is not in it.
+        """
+        held = {n: t for n, t in self._plain().items() if not n.startswith("heads.")}
+        return held if dtype is None else {n: t.to(DTYPES[dtype]) for n, t in held.items()}
+
+    def export(self, path: Path, dtype: str | None = None) -> None:
+        """Write `tensors` as a Hugging Face directory that other engines load, with tokenizer and template."""
+        tensors = self.tensors(dtype)
+        kind = str(next(iter(tensors.values())).dtype).removeprefix("torch.")
+        weights.write(Path(path), tensors, {**self.config, "dtype": kind, "torch_dtype": kind}, self._source)
+
+    def _plain(self) -> dict[str, Tensor]:
+        return adapters.merged(self.module)
+
     def save(self, path: Path) -> None:
         """Write a Hugging Face directory (adapters merged or kept, as the policy was loaded)."""
         path = Path(path)
