@@ -19,7 +19,7 @@ from hizala import config
 from hizala.algorithms import algorithms
 from hizala.errors import ConfigError, HizalaError
 from hizala.pipelines.build import run
-from hizala.pipelines.generated.candidates import Answers, Prompt
+from hizala.pipelines.candidates import Answers, Prompt
 from hizala.pipelines.generated.pairs import Harvest, Pick, extremes, frozen, gather, thawed
 from hizala.pipelines.generated.settings import OnlineDpoSettings
 from hizala.records import Group, Message, Sample, Verdict

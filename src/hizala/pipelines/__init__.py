@@ -4,6 +4,7 @@ from hizala.algorithms import algorithms
 from hizala.core import losses as _losses  # registers the losses that rows speak of
 from hizala.pipelines import generated
 from hizala.pipelines.gating import SUMMARY, GateSettings
+from hizala.pipelines.online import settings as online
 from hizala.pipelines.settings import MIXTURE, MIXTURE_SUMMARY, EvaluateSettings, mixture_model, stage_model
 from hizala.registry import StageSpec, stages
 
@@ -11,8 +12,13 @@ from hizala.registry import StageSpec, stages
 def register() -> None:
     """Make every stage known to recipes: one for each row of the table, and `evaluate`. Harmless when repeated."""
     for row in algorithms:
-        if row.name not in stages:
-            stages.add(row.name, StageSpec(row.name, stage_model(row), "hizala.pipelines.offline:train", row.summary))
+        if row.name in stages:
+            continue
+        if row.advantage is not None:
+            spec = StageSpec(row.name, online.stage_model(row), "hizala.pipelines.online.flow:train", row.summary)
+        else:
+            spec = StageSpec(row.name, stage_model(row), "hizala.pipelines.offline:train", row.summary)
+        stages.add(row.name, spec)
     if MIXTURE not in stages:
         stages.add(MIXTURE, StageSpec(MIXTURE, mixture_model(), "hizala.pipelines.offline:train", MIXTURE_SUMMARY))
     if "evaluate" not in stages:

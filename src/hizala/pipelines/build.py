@@ -25,7 +25,7 @@ from hizala.pipelines.material import source_digest
 from hizala.pipelines.preflight import preflight
 from hizala.pipelines.progress import say
 from hizala.pipelines.rundir import RunDir, code_digest, model_digest, read_json, write_json
-from hizala.pipelines.settings import TrainSettings
+from hizala.pipelines.settings import EvaluateSettings, TrainSettings
 from hizala.registry import stages
 
 PACKAGES = ("hizala", "torch", "transformers", "tokenizers", "safetensors", "numpy", "peft", "pydantic")
@@ -93,7 +93,9 @@ def stage_key(
     """Digest of all that a stage's result depends on: settings, data, models before it, seed and code."""
     config = stage.config.model_dump(mode="json")
     refs = config.get("data") or []
-    named = [*([refs] if isinstance(refs, str) else refs), *(config.get("rewards") or {}).values()]
+    named = [refs] if isinstance(refs, str) else list(refs)
+    if isinstance(stage.config, EvaluateSettings):
+        named += stage.config.rewards.values()
     named += getattr(stage.config, "refs", ())
     data = [source_digest(ref) for ref in named]
     before = [(model.name, model.digest, model.parent, model.beta) for model in models.values()]

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
+from hizala.algorithms import algorithms
 from hizala.config import Recipe, Stage
 from hizala.engines import track
 from hizala.engines.policy import check_directory
@@ -15,6 +16,8 @@ from hizala.pipelines.generated import preflight as generated
 from hizala.pipelines.generated.settings import GeneratedSettings
 from hizala.pipelines.material import load_template, open_source, source_of
 from hizala.pipelines.offline import make_objective
+from hizala.pipelines.online import settings as online
+from hizala.pipelines.online.settings import OnlineSettings
 from hizala.pipelines.settings import EvaluateSettings, TrainSettings, row_of
 
 
@@ -40,6 +43,8 @@ def preflight(recipe: Recipe, base: Path) -> None:
                 made = made or row_of(stage.kind, stage.config).produces == "reward"
             elif isinstance(stage.config, GeneratedSettings):
                 generated.check(stage.config, base)
+            elif isinstance(stage.config, OnlineSettings):
+                _check_online(stage, stage.config, base)
             elif isinstance(stage.config, EvaluateSettings):
                 _check_evaluation(stage.config, trained, made, base)
 
@@ -49,6 +54,12 @@ def _check_training(stage: Stage, settings: TrainSettings, base: Path) -> None:
     make_objective(row, settings)
     load_template(base, settings.template)
     source_of(settings, row.data)
+
+
+def _check_online(stage: Stage, settings: OnlineSettings, base: Path) -> None:
+    online.check(algorithms.get(stage.kind), settings)
+    load_template(base, settings.template)
+    open_source(settings.data, shape="prompt", format=settings.format, limit=settings.limit)
 
 
 def _check_evaluation(settings: EvaluateSettings, trained: Mapping[str, TrainSettings], made: bool, base: Path) -> None:

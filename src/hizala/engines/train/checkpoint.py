@@ -135,7 +135,14 @@ def verify(path: Path) -> dict[str, Any]:
     return manifest
 
 
-def choose(root: Path, kind: str | None, identity: str, notice: Callable[[CheckpointError], None]) -> Path | None:
+def choose(
+    root: Path,
+    kind: str | None,
+    identity: str,
+    notice: Callable[[CheckpointError], None],
+    *,
+    at: int | None = None,
+) -> Path | None:
     """The newest undamaged checkpoint of this run; None where there is none at all.
 
     Args:
@@ -143,11 +150,14 @@ def choose(root: Path, kind: str | None, identity: str, notice: Callable[[Checkp
         kind: "step", "best" or None for either.
         identity: of this run.
         notice: called with what is wrong with each newer one that had to be passed over.
+        at: look at the one written after so many steps alone.
     Raises:
         CheckpointError: all are damaged, or the newest undamaged one belongs to another run.
     """
     first: CheckpointError | None = None
     for found in find(root, kind):
+        if at is not None and found.step != at:
+            continue
         try:
             manifest = verify(found.path)
         except CheckpointError as error:

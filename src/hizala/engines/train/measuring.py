@@ -70,6 +70,15 @@ class Measured:
         return value.unflatten(0, (-1, 2)) if name == "scores" else value
 
     @property
+    def gap(self) -> Tensor | None:
+        """(N,) nats, log old - log sampler at each counted token; None where the sampler's are not known."""
+        if "sampler" not in self.values:
+            return None
+        old: SeqLogps = self.values.get("old", self.values["policy"])
+        sampler: SeqLogps = self.values["sampler"]
+        return old.tokens.detach() - sampler.tokens
+
+    @property
     def distance(self) -> Tensor | None:
         """(N,) nats, how far the policy is from the reference at each counted token; None without both."""
         if not {"policy", "reference"} <= self.values.keys():
@@ -97,6 +106,9 @@ def forward(
         reference: a live reference, used instead of the stored column.
         mismatch: what was measured of the whole batch, where a loss asks for it.
         distribution: what log-probs and entropy are of, where responses were not sampled from the plain softmax.
+    Returns:
+        What was measured. Without a column `old`, old log-probs are the policy's own: those of the weights as they
+        stand. A column `sampler` is compared with the old ones, whether a loss asks for it or not.
     Raises:
         ConfigError: a name cannot be measured.
         TrainError: a column is missing, lacks a group, or does not fit its tokens; a response lacks what is asked for.
@@ -114,6 +126,9 @@ def forward(
         if name == "reference" and reference is not None:
             with torch.no_grad():
                 values[name] = reference.logps(tree, distribution=distribution)
+        elif name == "old" and name not in columns:
+            # Nothing was trained since the responses were sampled: the policy itself is the one that sampled.
+            values[name] = values["policy"].detach()
         elif name in DISTRIBUTIONS:
             logps = values["policy"]
             values[name] = SeqLogps(_column(columns, name, tree.groups, logps.tokens), logps.segments, logps.count)
@@ -126,6 +141,9 @@ def forward(
             values[name] = mismatch
         elif name not in OUTPUTS and name not in ("running", "attributes"):
             raise ConfigError(f"'{name}' cannot be measured on data that is already there")
+    if "sampler" in columns and "sampler" not in values and "policy" in values:
+        like = values["policy"]
+        values["sampler"] = SeqLogps(_column(columns, "sampler", tree.groups, like.tokens), like.segments, like.count)
     return Measured(tree.groups, values)
 
 

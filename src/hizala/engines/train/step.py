@@ -112,7 +112,10 @@ class Engine:
         tally.add("squared_norm", optim.squared_norm(gradients, self.device), count=1)
         sums, counts = tally.read(self.world)
         norm = math.sqrt(sums.pop("squared_norm"))
-        metrics = {name: value / (counts[name] or 1.0) for name, value in sums.items()}
+        metrics = {name: value / (counts[name] or 1.0) for name, value in sums.items()} | tally.peaks(self.world)
+        if "mismatch/ess" in metrics:
+            # (sum w)^2 / (N sum w^2): the share of the tokens that as many equally weighed ones would be.
+            metrics["mismatch/ess"] = metrics.pop("mismatch/weight") ** 2 / (metrics["mismatch/ess"] or 1.0)
         lr = self._learning_rate()
         usable = math.isfinite(norm) and math.isfinite(metrics["loss"])
         if usable:
@@ -157,6 +160,9 @@ class Engine:
             away = measured.distance
             if away is not None:
                 tally.add("kl", away, live=live)
+            gap = measured.gap
+            if gap is not None:
+                tally.compare(gap, live=live)
             (total if live else total * 0.0).backward()  # type: ignore[no-untyped-call]
         return tally
 
@@ -307,7 +313,7 @@ class Engine:
             raise failure
         return path
 
-    def load(self, root: Path, *, best: bool = False) -> dict[str, Any] | None:
+    def load(self, root: Path, *, best: bool = False, at: int | None = None) -> dict[str, Any] | None:
         """Continue from the newest undamaged checkpoint under `root`, on this or another number of processes.
 
         A damaged one is passed over with a finding.
@@ -315,12 +321,13 @@ class Engine:
         Args:
             root: directory of this run's checkpoints.
             best: the one kept as the best.
+            at: the one written after so many steps, and no other.
         Returns:
             The extra state it was written with; None where there is no checkpoint.
         Raises:
             CheckpointError: all are damaged, or the newest belongs to another run.
         """
-        path = self._choose(root, "best" if best else None)
+        path = self._choose(root, "best" if best else None, at)
         if path is None:
             return None
         where, module = str(path), self.policy.module
@@ -340,12 +347,12 @@ class Engine:
         extra: dict[str, Any] = state.decode(document["extra"], load_file(path / "extra.safetensors"))
         return extra
 
-    def _choose(self, root: Path, kind: str | None) -> Path | None:
+    def _choose(self, root: Path, kind: str | None, at: int | None) -> Path | None:
         """The checkpoint to continue from, chosen by the first process for all."""
         chosen: Path | CheckpointError | None = None
         if self.world.first:
             try:
-                chosen = checkpoint.choose(root, kind, self.settings.identity, self._notice)
+                chosen = checkpoint.choose(root, kind, self.settings.identity, self._notice, at=at)
             except CheckpointError as error:
                 chosen = error
         chosen = self.world.gather(chosen)[0]

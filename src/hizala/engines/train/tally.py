@@ -7,6 +7,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from hizala.core.kl import k3
 from hizala.core.logps import Terms
 from hizala.core.reduce import Layout
 from hizala.engines.train.measuring import Measured
@@ -21,6 +22,7 @@ class Tally:
     def __init__(self) -> None:
         self._sums: dict[str, Tensor] = {}
         self._counts: dict[str, float] = {}
+        self._peaks: dict[str, float] = {}
 
     def add(self, name: str, values: Tensor, *, count: float | None = None, live: bool = True) -> None:
         """Add values to a metric's sum, and their number (or `count`) to its count; a part that is not live adds 0."""
@@ -28,6 +30,22 @@ class Tally:
         self._sums[name] = self._sums[name] + total if name in self._sums else total
         number = (values.numel() if count is None else count) if live else 0.0
         self._counts[name] = self._counts.get(name, 0.0) + number
+
+    def compare(self, gap: Tensor, *, live: bool = True) -> None:
+        """Add how far the trainer's log-probs are from the sampler's: (N,) nats, log old - log sampler."""
+        gap = gap.detach().double()
+        weight = gap.exp()
+        self.add("mismatch/mean", gap.abs(), live=live)
+        self.add("mismatch/kl", k3(torch.zeros_like(gap), gap), live=live)
+        self.add("mismatch/weight", weight, live=live)
+        self.add("mismatch/ess", weight.square(), live=live)
+        if live and gap.numel():
+            self._peaks["mismatch/max"] = max(self._peaks.get("mismatch/max", 0.0), float(gap.abs().max()))
+
+    def peaks(self, world: World) -> dict[str, float]:
+        """Metrics of which the largest value counts, over all processes."""
+        found = world.gather(self._peaks) if world.size > 1 else [self._peaks]
+        return {name: max(p.get(name, 0.0) for p in found) for name in sorted({n for p in found for n in p})}
 
     def read(self, world: World) -> tuple[dict[str, float], dict[str, float]]:
         """(sums, counts) over all processes: one transfer, one collective."""

@@ -10,7 +10,7 @@ import numpy as np
 
 from hizala.engines.policy import Policy
 from hizala.engines.train import measure
-from hizala.pipelines.generated.candidates import Answers, Prompt
+from hizala.pipelines.candidates import Answers, Prompt
 from hizala.pipelines.generated.judges import earlier
 from hizala.pipelines.generated.makers import PromptRounds
 from hizala.pipelines.generated.pairs import Harvest, Pick, gather

@@ -12,7 +12,7 @@ from hizala import world
 from hizala.core.stats import mean_interval, paired_difference
 from hizala.engines.train import measure
 from hizala.errors import ConfigError, DataError
-from hizala.pipelines.generated.candidates import Prompt
+from hizala.pipelines.candidates import Prompt
 from hizala.pipelines.generated.loop import Check
 from hizala.pipelines.generated.parts import Parts
 from hizala.pipelines.generated.settings import Gated

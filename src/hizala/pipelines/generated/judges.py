@@ -18,8 +18,8 @@ from hizala.engines.reward.generative import GenerativeJudge
 from hizala.engines.reward.verdicts import Form
 from hizala.engines.rollout.local import Decodable, LocalSampler
 from hizala.errors import ConfigError, nearest
+from hizala.pipelines.candidates import Answers
 from hizala.pipelines.context import ModelRef, StageContext
-from hizala.pipelines.generated.candidates import Answers
 from hizala.pipelines.generated.parts import Parts
 from hizala.pipelines.generated.settings import Judged
 from hizala.pipelines.judgements import KINDS, language_of

@@ -11,8 +11,8 @@ import numpy as np
 
 from hizala.engines.train import Engine, MetricsLog, Objective
 from hizala.pipelines.context import StageContext
-from hizala.pipelines.generated.lines import Lines
 from hizala.pipelines.generated.pairs import Harvest, frozen, thawed
+from hizala.pipelines.lines import Lines
 from hizala.pipelines.material import Batches
 from hizala.pipelines.progress import Bar, say
 from hizala.pipelines.training import interrupts

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from hizala.pipelines.generated.candidates import Answers, Prompt
+from hizala.pipelines.candidates import Answers, Prompt
 from hizala.pipelines.generated.judges import Judge
 from hizala.pipelines.generated.pairs import Harvest, Pick, extremes, gather
 from hizala.pipelines.generated.parts import Parts

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hizala.pipelines.generated.candidates import Answers
+from hizala.pipelines.candidates import Answers
 from hizala.records import TokenBranch, TokenGroup, Verdict
 
 

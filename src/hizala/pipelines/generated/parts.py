@@ -14,8 +14,8 @@ from hizala.engines.policy import Policy, load
 from hizala.engines.rollout.local import Decodable
 from hizala.engines.train import Engine, Objective, World, measure
 from hizala.errors import ConfigError
+from hizala.pipelines.candidates import Asker, Prompt, read_prompts
 from hizala.pipelines.context import ModelRef, StageContext
-from hizala.pipelines.generated.candidates import Asker, Prompt, read_prompts
 from hizala.pipelines.generated.settings import GeneratedSettings
 from hizala.pipelines.material import load_template
 from hizala.pipelines.progress import say, working

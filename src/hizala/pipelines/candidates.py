@@ -5,14 +5,42 @@ from __future__ import annotations
 import statistics
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import Protocol
 
 from hizala.engines.data.templates import ChatTemplate
 from hizala.engines.rollout.local import Decodable, LocalSampler
 from hizala.errors import DataError
-from hizala.pipelines.generated.settings import GeneratedSettings
 from hizala.pipelines.material import open_source, prompt_key, with_unique_ids
 from hizala.pipelines.progress import Bar
 from hizala.records import Finding, Group, Message, Response, Sample, TokenBranch, TokenGroup
+
+
+class Asking(Protocol):
+    """What a stage says of its prompts and of how they are answered."""
+
+    @property
+    def data(self) -> str | list[str]:
+        """Where the prompts are."""
+
+    @property
+    def format(self) -> str:
+        """Of their rows."""
+
+    @property
+    def limit(self) -> int | None:
+        """Rows to read at most."""
+
+    @property
+    def temperature(self) -> float:
+        """Of the sampling."""
+
+    @property
+    def top_p(self) -> float:
+        """Mass of the nucleus."""
+
+    @property
+    def max_tokens(self) -> int:
+        """Of a response."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +96,7 @@ def branch(sample: Sample) -> TokenBranch:
 
 
 def read_prompts(
-    settings: GeneratedSettings, template: ChatTemplate, *, shape: str = "prompt", apart: Sequence[Group] = ()
+    settings: Asking, template: ChatTemplate, *, shape: str = "prompt", apart: Sequence[Group] = ()
 ) -> tuple[list[Prompt], list[Finding]]:
     """The prompts of a stage, in the order of the data.
 
@@ -106,7 +134,7 @@ class Asker:
         seed: of the recipe; each call adds its own number.
     """
 
-    def __init__(self, policy: Decodable, template: ChatTemplate, settings: GeneratedSettings, seed: int) -> None:
+    def __init__(self, policy: Decodable, template: ChatTemplate, settings: Asking, seed: int) -> None:
         self.policy, self.template, self.settings, self.seed = policy, template, settings, seed
 
     def ask(self, prompts: Sequence[Prompt], samples: int, number: int, *, bar: str = "") -> list[Answers]:

@@ -1,0 +1,1 @@
+"""Online RL: sample, score, weigh, train, and again."""
