@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from hizala.core.ops import kernels
 from hizala.core.ops.nucleus import Cut, nucleus
 from hizala.errors import ConfigError
 
@@ -103,6 +104,10 @@ class Distribution:
         if self.greedy:
             tokens = logits.argmax(dim=-1)
             return tokens, torch.zeros(tokens.shape, device=logits.device)
+        fast = kernels.drawing(logits)
+        if fast is not None:
+            temperature = 1.0 if self.truncates else self.temperature
+            return fast.draw(self.scaled(logits) if self.truncates else logits, uniforms, temperature)
         rows = max(1, _CHUNK // logits.shape[-1])
         if len(logits) > rows:
             parts = [

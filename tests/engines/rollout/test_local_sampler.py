@@ -49,7 +49,7 @@ class Recurrent:
         return limit // (16 * 4)
 
     @contextmanager
-    def decoder(self, rows: int, length: int) -> Iterator[RecurrentDecoder]:
+    def decoder(self, rows: int, length: int, dtype: str) -> Iterator[RecurrentDecoder]:
         yield RecurrentDecoder(self, rows, length)
 
 

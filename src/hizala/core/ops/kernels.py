@@ -134,3 +134,9 @@ def active(x: Tensor) -> Kernels | None:
     if _installed is not None and x.dtype == torch.bfloat16 and x.device.type == "cpu":
         return _installed
     return None
+
+
+def drawing(logits: Tensor) -> Kernels | None:
+    """What is installed, if it can draw tokens from these logits (R, V)."""
+    usable = _installed is not None and logits.dtype == torch.float32 and logits.device.type == "cpu"
+    return _installed if usable and _installed is not None and _installed.attends(16) else None

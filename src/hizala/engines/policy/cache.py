@@ -1,29 +1,26 @@
 """Generation state of a policy: a key-value cache on our own decoder, recomputation for any other causal model.
 
 Decoding runs in float32 whatever the policy trains in, so that the log-probs a sampler reports are those of a float32
-forward. Dropout is off while a decoder is open.
+forward, unless bfloat16 is asked for. Dropout is off while a decoder is open. Where the compiled passes cover the
+architecture, `compiled.CompiledDecoder` does what `CachedDecoder` does.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import scaled_dot_product_attention
 
+from hizala.engines.policy.compiled import CompiledDecoder, covering
 from hizala.engines.policy.decoder import Decoder, Layer
+from hizala.engines.policy.prefill import Prefix, at_least_float32, prefilled, visible
+from hizala.errors import ConfigError
 
-
-@dataclass(frozen=True, slots=True)
-class Prefix:
-    """A prompt's state: keys and values (layers, 2, kv_heads, tokens, d), and the logits (V,) of what follows."""
-
-    state: Tensor
-    logits: Tensor
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
 
 class CachedDecoder:
@@ -33,7 +30,7 @@ class CachedDecoder:
     shifted, and a row taken over by another prompt needs no clearing.
 
     Args:
-        module: the decoder, in float32 and without dropout.
+        module: the decoder, in the dtype to compute in and without dropout.
         rows, length: the size of the cache; a row's tokens are at most `length`, its prompt included.
     """
 
@@ -47,34 +44,9 @@ class CachedDecoder:
         self._places = torch.arange(length, device=self.device)
 
     def prefill(self, prompts: Sequence[Sequence[int]]) -> list[Prefix]:
-        """The state after each prompt. Prompts are padded on the right, where causal attention never looks."""
-        arch, width = self.module.arch, max(map(len, prompts))
-        ids = torch.zeros(len(prompts), width, dtype=torch.int64)
-        for row, prompt in enumerate(prompts):
-            ids[row, : len(prompt)] = torch.as_tensor(prompt)
-        x = self.module.embed(ids.to(self.device).view(-1))
-        rotations = self.module.rotary(self._places[:width].repeat(len(prompts)))
-        state = []
-        for layer in self._layers:
-            q, k, v = (
-                t.view(len(prompts), width, -1, arch.head_dim).transpose(1, 2) for t in layer.project(x, rotations)
-            )
-            state.append(torch.stack((k, v), dim=1))
-            seen = _band(width, layer.window, self.device)
-            out = scaled_dot_product_attention(
-                q,
-                k,
-                v,
-                attn_mask=seen,
-                is_causal=seen is None,
-                scale=arch.attention_scale,
-                enable_gqa=arch.heads != arch.kv_heads,
-            )
-            x = layer.finish(x, out.transpose(1, 2).flatten(0, 1))
-        last = torch.tensor([row * width + len(prompt) - 1 for row, prompt in enumerate(prompts)], device=self.device)
-        logits = self.module.logits(self.module.final(x[last]))
-        whole = torch.stack(state)  # (layers, P, 2, kv_heads, width, d)
-        return [Prefix(whole[:, p, ..., : len(prompt), :], logits[p]) for p, prompt in enumerate(prompts)]
+        """The state after each prompt."""
+        whole, logits = prefilled(self.module, prompts)
+        return [Prefix(whole[:, p, ..., : len(prompt), :], logits[p], len(prompt)) for p, prompt in enumerate(prompts)]
 
     def load(self, prefix: Prefix, row: int) -> None:
         """Let a row continue a prefix."""
@@ -91,7 +63,7 @@ class CachedDecoder:
         positions = positions.to(self.device)
         rows = torch.arange(live, device=self.device)
         behind = positions[:, None] - self._places[:width]
-        masks = {w: _visible(behind, w)[:, None, None] for w in set(arch.windows)}
+        masks = {w: visible(behind, w)[:, None, None] for w in set(arch.windows)}
         x = self.module.embed(tokens.to(self.device))
         rotations = self.module.rotary(positions)
         for index, layer in enumerate(self._layers):
@@ -109,7 +81,7 @@ class CachedDecoder:
                 scale=arch.attention_scale,
             )
             x = layer.finish(x, out.reshape(live, arch.heads, arch.head_dim))
-        return self.module.logits(self.module.final(x))
+        return at_least_float32(self.module.logits(self.module.final(x)))
 
 
 class RecomputingDecoder:
@@ -140,7 +112,7 @@ class RecomputingDecoder:
         for row, prompt in enumerate(prompts):
             ids[row, : len(prompt)] = torch.as_tensor(prompt)
         logits = self._forward(ids, lengths)
-        return [Prefix(ids[p, : len(prompt)], logits[p]) for p, prompt in enumerate(prompts)]
+        return [Prefix(ids[p, : len(prompt)], logits[p], len(prompt)) for p, prompt in enumerate(prompts)]
 
     def load(self, prefix: Prefix, row: int) -> None:
         """Let a row continue a prefix."""
@@ -189,19 +161,34 @@ class Generates:
         return max(1, limit // each)
 
     @contextmanager
-    def decoder(self, rows: int, length: int) -> Iterator[CachedDecoder | RecomputingDecoder]:
-        """A decoder for the weights as they stand: float32, dropout off; all as it was when it closes."""
+    def decoder(
+        self, rows: int, length: int, dtype: str = "float32"
+    ) -> Iterator[CachedDecoder | CompiledDecoder | RecomputingDecoder]:
+        """A decoder for the weights as they stand: dropout off; all as it was when it closes.
+
+        Args:
+            rows, length: the size of the pool.
+            dtype: what it computes in, float32 or bfloat16.
+        Raises:
+            ConfigError: another dtype than float32 for a model that is not our own decoder.
+        """
         native, training = _native(self.module), self.module.training
+        if native is None and dtype != "float32":
+            raise ConfigError(f"this architecture is decoded in float32 alone, not in {dtype}", where="dtype")
         self.module.eval()
         try:
             if native is None:
                 yield RecomputingDecoder(self.module, rows, length)
                 return
-            dtype, native.dtype = native.dtype, torch.float32
+            before, native.dtype = native.dtype, DTYPES[dtype]
             try:
-                yield CachedDecoder(native, rows, length)
+                fast = covering(native)
+                if fast is None:
+                    yield CachedDecoder(native, rows, length)
+                else:
+                    yield CompiledDecoder(native, fast, rows, length)
             finally:
-                native.dtype = dtype
+                native.dtype = before
         finally:
             self.module.train(training)
 
@@ -209,17 +196,3 @@ class Generates:
 def _native(module: nn.Module) -> Decoder | None:
     """Our own decoder inside `module` (adapters may wrap it), or None."""
     return next((m for m in module.modules() if isinstance(m, Decoder)), None)
-
-
-def _visible(behind: Tensor, window: int | None) -> Tensor:
-    """Where a place `behind` positions back is seen."""
-    seen = behind >= 0
-    return seen if window is None else seen & (behind < window)
-
-
-def _band(width: int, window: int | None, device: torch.device) -> Tensor | None:
-    """(width, width) mask of a sliding window, or None where plain causal attention is the same."""
-    if window is None or width <= window:
-        return None
-    places = torch.arange(width, device=device)
-    return _visible(places[:, None] - places, window)

@@ -26,7 +26,7 @@ from torch import Tensor
 from hizala.core.ops import kernels
 
 # One text for the compiler, in this order.
-SOURCES = ("kernels.c", "products.c", "trees.c")
+SOURCES = ("kernels.c", "products.c", "trees.c", "decode.c")
 # Every thread packs for itself: with more of them PyTorch is faster.
 MOST_THREADS = 4
 # No flag here lets the compiler assume that values are finite.
@@ -192,6 +192,37 @@ class _Native:
         head = (q, k, k.stride(0), v, v.stride(0), see, groups, len(groups), lse, grad, d_q, d_k, d_v)
         self._over_heads("tree_attention_backward", k.shape[1], *head, q.shape[1], *k.shape[1:], scale)
         return d_q, d_k, d_v
+
+    def draw(self, logits: Tensor, uniforms: Tensor, temperature: float) -> tuple[Tensor, Tensor]:
+        logits, (rows, columns) = logits.contiguous(), logits.shape
+        tokens, logps = torch.empty(rows, dtype=torch.int64), torch.empty(rows)
+        spare = torch.empty(columns // 256 + 1, dtype=torch.float64)
+        self._call("draw_tokens", logits, uniforms.contiguous(), temperature, tokens, logps, spare, rows, columns)
+        return tokens, logps
+
+    def packed(self, weight: Tensor, *, wide: bool) -> Tensor:
+        weight = weight.detach().contiguous()
+        out, inside = weight.shape
+        words = torch.empty(-(-out // 64) * 64 * (inside if wide else inside // 2), dtype=torch.int32)
+        self._call("pack_weight", weight, int(wide), inside, out, words)
+        return words
+
+    def decode_step(self, model: kernels.DecodeModel, rows: kernels.DecodeRows, logits: Tensor) -> None:
+        longest = int(rows.positions.max()) + 1
+        head = (model.shape, model.eps, model.scale, model.table, model.cosine, model.sine)
+        parts = max(1, min(torch.get_num_threads(), len(logits)))
+
+        def part(first: int, stop: int) -> int:
+            number = -(-first * parts // len(logits))
+            size = self._call("decode_scratch", model.shape, stop - first, longest) + 64
+            spare = model.scratch.get(number)
+            if spare is None or len(spare) < size:
+                spare = model.scratch[number] = torch.empty(2 * size, dtype=torch.uint8)
+            mine = (column[first:stop] for column in rows)
+            work = (logits[first:stop], spare[-spare.data_ptr() % 64 :], model.step, longest, stop - first)
+            return self._call("decode_step", *head, *mine, *work)
+
+        self._in_threads("decode_step", len(logits), part)
 
     def _over_heads(self, name: str, heads: int, *values: Tensor | float | None) -> None:
         self._in_threads(name, heads, lambda first, stop: self._call(name, *values, first, stop))

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from hashlib import sha256
-from typing import Annotated, Protocol
+from typing import Annotated, Literal, Protocol
 
 import numpy as np
 import torch
@@ -65,8 +65,8 @@ class Decodable(Protocol):
     def room(self, length: int, limit: int) -> int:
         """How many rows of `length` tokens fit into `limit` bytes of state; at least 1."""
 
-    def decoder(self, rows: int, length: int) -> AbstractContextManager[Decoder]:
-        """A decoder for the policy's weights as they stand; while it is open the policy is not trained."""
+    def decoder(self, rows: int, length: int, dtype: str) -> AbstractContextManager[Decoder]:
+        """A decoder in this dtype for the weights as they stand; while it is open the policy is not trained."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +110,8 @@ class LocalSampler:
         end_ids: tokens that end a response; the end token is kept and its log-prob counts.
         temperature, top_k, top_p, min_p: see `Distribution`. Reported log-probs are of that distribution: at
             temperature 0 it has one token, whose log-prob is 0.
+        dtype: what decoding computes in. bfloat16 is faster; log-probs are then those of a bfloat16 forward, which the
+            trainer's differ from by its rounding.
         rows: rows decoded side by side, at most.
         cache_bytes: memory for the rows' states; fewer rows where they would not fit.
         progress: called with (samples finished, samples in all).
@@ -126,6 +128,7 @@ class LocalSampler:
         top_k: Annotated[int, Bound(ge=0)] = 0,
         top_p: Annotated[float, Bound(gt=0, le=1)] = 1.0,
         min_p: Annotated[float, Bound(ge=0, lt=1)] = 0.0,
+        dtype: Literal["float32", "bfloat16"] = "float32",
         rows: Annotated[int, Bound(ge=1)] = 256,
         cache_bytes: Annotated[int, Bound(ge=1)] = 1 << 30,
         progress: Callable[[int, int], None] | None = None,
@@ -133,7 +136,7 @@ class LocalSampler:
         self.policy = policy
         self.end_ids = tuple(sorted(set(end_ids)))
         self.distribution = Distribution(temperature, top_k, top_p, min_p)
-        self.rows, self.cache_bytes, self.progress = rows, cache_bytes, progress
+        self.dtype, self.rows, self.cache_bytes, self.progress = dtype, rows, cache_bytes, progress
         self.report = SampleReport(0, 0, 0, 0.0)
         self.version = 0
         if not self.end_ids:
@@ -171,7 +174,7 @@ class LocalSampler:
         requests = _requests(prompts, max_tokens, self.policy.context_length, seed)
         length = max(len(r.prompt) + r.most for r in requests)
         rows = min(self.rows, len(prompts) * n, max(1, self.policy.room(length, self.cache_bytes)))
-        with self.policy.decoder(rows, length) as decoder:
+        with self.policy.decoder(rows, length, self.dtype) as decoder:
             work = _Work(self, decoder, requests, n, max_tokens)
             for done in work.run():
                 if self.progress is not None:
