@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hizala.core import advantages as adv
+from hizala.errors import ConfigError
 
 quick = settings(max_examples=40, deadline=None)
 SIZES = [4, 1, 3, 2, 5]
@@ -104,3 +105,143 @@ def test_members_of_a_group_have_no_order(seed: int, data: st.DataObject) -> Non
 
 def test_an_empty_batch_has_no_advantages() -> None:
     assert adv.grpo(torch.zeros(0), torch.zeros(0, dtype=torch.int64)).shape == (0,)
+
+
+def counts(seed: int = 0) -> torch.Tensor:
+    """Sampled tokens of each response, one of them empty."""
+    count = np.random.default_rng(seed).integers(1, 7, size=sum(SIZES))
+    count[2] = 0
+    return torch.from_numpy(count)
+
+
+def whitened(x: np.ndarray, weight: np.ndarray) -> np.ndarray:
+    """To mean 0 and deviation 1, each value standing `weight` times."""
+    every = np.repeat(x, weight)
+    every = every[~np.isnan(every)]
+    white: np.ndarray = (x - every.mean()) / np.sqrt(every.var(ddof=1) + 1e-8)
+    return white
+
+
+def left_out(r: np.ndarray) -> np.ndarray:
+    """Each reward less the mean of the others."""
+    if len(r) < 2 or np.ptp(r) == 0:
+        return np.zeros(len(r))
+    return np.array([r[i] - np.delete(r, i).mean() for i in range(len(r))])
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_baselines_of_a_group_are_what_they_say(seed: int) -> None:
+    rewards, groups = batch(seed)
+    plain = by_group(rewards, groups, lambda r: r - r.mean())
+    np.testing.assert_allclose(adv.dr_grpo(rewards, groups), plain, rtol=1e-12, atol=1e-14)
+    loo = by_group(rewards, groups, left_out)
+    np.testing.assert_allclose(adv.rloo(rewards, groups), loo, rtol=1e-12, atol=1e-14)
+    telling = by_group(rewards, groups, lambda r: np.full(len(r), float(np.ptp(r) > 0)))
+    alpha = np.isfinite(telling).sum() / np.nansum(telling)
+    np.testing.assert_allclose(adv.gpg(rewards, groups), alpha * plain, rtol=1e-12, atol=1e-14)
+    right = torch.where(rewards.isnan(), rewards, (rewards > 0).double())
+    expected = by_group(right, groups, lambda r: r / r.mean() - 1 if r.any() else 0 * r)
+    np.testing.assert_allclose(adv.maxrl(right, groups), expected, rtol=1e-12, atol=1e-14)
+
+
+@pytest.mark.parametrize("name", ["dr_grpo", "rloo", "gpg", "maxrl"])
+def test_groups_that_say_nothing_have_no_advantage_by_any_baseline(name: str) -> None:
+    rewards = torch.tensor([0.7, 0.1, 0.1, 0.1, np.nan, 0.3, np.nan, 0, 0], dtype=torch.float64)
+    groups = torch.tensor([0, 1, 1, 1, 2, 2, 3, 4, 4])
+    got = getattr(adv, name)(rewards, groups)
+    assert got[[0, 1, 2, 3, 5, 7, 8]].tolist() == [0.0] * 7
+    assert got.isnan().tolist() == rewards.isnan().tolist()
+
+
+def test_maxrl_refuses_rewards_below_zero() -> None:
+    with pytest.raises(ConfigError, match="below 0"):
+        adv.maxrl(torch.tensor([1.0, -1.0]), torch.tensor([0, 0]))
+
+
+def test_remax_and_reinforce_subtract_what_they_say() -> None:
+    rewards, greedy = torch.tensor([1.0, 0.5, np.nan, 2.0]), torch.tensor([0.25, 0.25, 0.25, np.nan])
+    np.testing.assert_equal(adv.remax(rewards, greedy).numpy(), [0.75, 0.25, np.nan, np.nan])
+    np.testing.assert_equal(adv.reinforce(rewards).numpy(), [1.0, 0.5, np.nan, 2.0])
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_reinforce_pp_baseline_counts_a_response_as_often_as_it_has_tokens(seed: int) -> None:
+    (rewards, groups), count = batch(seed), counts(seed)
+    plain = by_group(rewards, groups, lambda r: r - r.mean())
+    got = adv.reinforce_pp_baseline(rewards, groups, count)
+    np.testing.assert_allclose(got, whitened(plain, count.numpy()), rtol=1e-12, atol=1e-14)
+
+
+def responses(values: torch.Tensor, count: torch.Tensor) -> list[np.ndarray]:
+    return [part.numpy() for part in torch.split(values, count.tolist())]
+
+
+def tokens_of(seed: int, count: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Token rewards and values, float64."""
+    generator = torch.Generator().manual_seed(seed)
+    first, second = torch.randn(2, int(count.sum()), generator=generator, dtype=torch.float64)
+    return first, second
+
+
+@pytest.mark.parametrize("gamma", [1.0, 0.9, 0.0])
+@pytest.mark.parametrize("lam", [1.0, 0.95, 0.0])
+@pytest.mark.parametrize("seed", range(3))
+def test_gae_is_the_sum_it_is_defined_by(gamma: float, lam: float, seed: int) -> None:
+    """Every term of sum over l of (gamma * lam)^l * delta, written out."""
+    count = counts(seed)
+    rewards, values = tokens_of(seed, count)
+    got, returns = adv.gae(rewards, values, count, gamma=gamma, lam=lam, whiten=False)
+    expected = []
+    for r, v in zip(responses(rewards, count), responses(values, count), strict=True):
+        delta = [r[t] + gamma * (v[t + 1] if t + 1 < len(v) else 0.0) - v[t] for t in range(len(r))]
+        expected += [sum((gamma * lam) ** k * delta[t + k] for k in range(len(r) - t)) for t in range(len(r))]
+    np.testing.assert_allclose(got, expected, rtol=1e-12, atol=1e-12)
+    np.testing.assert_allclose(returns, expected + values.numpy(), rtol=1e-12, atol=1e-12)
+    white, same = adv.gae(rewards, values, count, gamma=gamma, lam=lam)
+    np.testing.assert_allclose(white, whitened(got.numpy(), np.ones(len(got), dtype=int)), rtol=1e-11, atol=1e-12)
+    assert same.equal(returns)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_without_discount_gae_is_the_return_less_the_value(seed: int) -> None:
+    count = counts(seed)
+    rewards, values = tokens_of(seed, count)
+    got, returns = adv.gae(rewards, values, count, gamma=1.0, lam=1.0, whiten=False)
+    to_come = np.concatenate([np.cumsum(r[::-1])[::-1] for r in responses(rewards, count)])
+    np.testing.assert_allclose(got, to_come - values.numpy(), rtol=1e-12, atol=1e-12)
+    np.testing.assert_allclose(returns, to_come, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("gamma", [1.0, 0.9])
+def test_reinforce_pp_is_the_whitened_reward_to_come(gamma: float) -> None:
+    count = counts(3)
+    rewards, _ = tokens_of(3, count)
+    got, returns = adv.reinforce_pp(rewards, count, gamma=gamma)
+    to_come = [
+        sum(gamma**k * r[t + k] for k in range(len(r) - t)) for r in responses(rewards, count) for t in range(len(r))
+    ]
+    np.testing.assert_allclose(returns, to_come, rtol=1e-12, atol=1e-12)
+    np.testing.assert_allclose(got, whitened(np.array(to_come), np.ones(len(got), dtype=int)), rtol=1e-11, atol=1e-12)
+
+
+def test_a_response_that_was_not_scored_spoils_no_other() -> None:
+    count = torch.tensor([3, 2, 4])
+    rewards, values = tokens_of(1, count)
+    holed = rewards.clone()
+    holed[4] = torch.nan
+    kept = torch.tensor([0, 1, 2, 5, 6, 7, 8])
+    each: list[tuple[Any, tuple[torch.Tensor, ...]]] = [(adv.gae, (values,)), (adv.reinforce_pp, ())]
+    for fn, more in each:
+        got, returns = fn(holed, *more, count)
+        assert got[3:5].isnan().all()
+        assert returns[3:5].isnan().all()
+        alone, _ = fn(rewards[kept], *(v[kept] for v in more), torch.tensor([3, 4]))
+        torch.testing.assert_close(got[kept], alone, rtol=1e-12, atol=1e-13)
+
+
+def test_the_critic_explains_what_it_foresaw() -> None:
+    returns = torch.tensor([1.0, 3.0, 2.0, torch.nan, 6.0])
+    assert adv.explained_variance(returns.nan_to_num(9.0), returns) == 1.0
+    assert adv.explained_variance(torch.full((5,), 7.0), returns) == pytest.approx(0.0, abs=1e-12)
+    assert adv.explained_variance(-returns.nan_to_num(), returns) < 0
+    assert np.isnan(adv.explained_variance(torch.zeros(3), torch.ones(3)))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 from hypothesis import given
@@ -105,7 +107,7 @@ def test_a_token_of_a_response_has_a_slope_of_its_own_advantage_alone(name: str,
     """The slope by log pi(y_t) is -s * A_t / N: another token's advantage has no part in it."""
     loss = losses.get(name)
     case = data.draw(cases(loss))
-    wide = {"clip_low": 1.0, "clip_high": 1e3}
+    wide: dict[str, Any] = {"clip_low": 1.0, "clip_high": 1e3}
     s = case.call(loss, **wide).metrics["ratio"]
     expected = -s * flat(case.roles["advantages"]) / len(s)
     torch.testing.assert_close(flat(slopes(loss, case, **wide)), expected, rtol=1e-11, atol=1e-14)
