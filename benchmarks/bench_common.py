@@ -236,7 +236,12 @@ def say(text: str) -> None:
 
 
 def interleave(
-    workers: Sequence[Worker], rounds: int, limit: float, tries: int, tell: Callable[[str], None] = say
+    workers: Sequence[Worker],
+    rounds: int,
+    limit: float,
+    tries: int,
+    tell: Callable[[str], None] = say,
+    unit: str = "pairs",
 ) -> None:
     """`rounds` rounds of every worker, taking turns."""
     for number in range(rounds):
@@ -244,6 +249,6 @@ def interleave(
             sample = worker.round(limit, tries)
             mark = " contended" if sample.get("contended") else ""
             tell(
-                f"  round {number + 1} {worker.name:<32} {sample['pairs'] / sample['wall']:8.2f} pairs/s"
+                f"  round {number + 1} {worker.name:<32} {sample['pairs'] / sample['wall']:8.2f} {unit}/s"
                 f"  cpu/wall {sample['cpu'] / sample['wall']:.2f}  other {sample['other']:.2f}{mark}"
             )
