@@ -382,7 +382,7 @@ for _row in (
         losses={"clip": 1.0, "kl": 0.0, "entropy": 0.0},
         summary="GRPO with a higher upper clip, a mean over tokens, refilled idle groups and a soft limit of length",
         source="Yu et al. 2025, arXiv:2503.14476, eq. 8",
-        defaults={"reduction": "token", "clip_high": 0.28},
+        defaults={"reduction": "token", "clip_high": 0.28, "dynamic_sampling": True, "overlong_buffer": 32},
         advantage="grpo",
     ),
     Algorithm(
