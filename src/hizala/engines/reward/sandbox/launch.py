@@ -143,7 +143,9 @@ def confined(
     seccomp, status, start = descriptors
     command = [tools.bwrap, "--unshare-all", "--unshare-user", "--disable-userns"]
     command += ["--uid", str(NOBODY), "--gid", str(NOBODY), "--hostname", "sandbox", "--cap-drop", "ALL"]
-    command += ["--die-with-parent", "--new-session", "--clearenv"]
+    # The program itself is process 1. Bubblewrap's own, which has no limits, would stand open to it: a process may
+    # write into the memory of another one of the same user.
+    command += ["--as-pid-1", "--die-with-parent", "--new-session", "--clearenv"]
     for path in (*_VISIBLE, *mounts):
         if os.path.exists(path):
             command += ["--ro-bind", path, path]

@@ -16,6 +16,7 @@ from hizala.engines.reward.sandbox.spec import Limits, Outcome, Status
 _TICK = 0.02  # seconds between two looks at memory, processor time and files
 _CHUNK = 1 << 16
 _SETUP = 20.0  # seconds the sandbox itself may take to stand
+_OUTSIDE = os.stat("/").st_dev
 _TICKS, _PAGE = os.sysconf("SC_CLK_TCK"), os.sysconf("SC_PAGE_SIZE")
 
 
@@ -40,14 +41,17 @@ class Process:
         bound: MemoryBound | None = None,
     ) -> None:
         self.outcome = Outcome("broken", detail="it has not ended yet")
-        self.limits, self.stopped, self.detail = limits, "", ""
+        self.limits, self.detail = limits, ""
+        self.stopped: Status | None = None
         self.stdout, self.stderr = bytearray(), bytearray()
         self._popen, self._status, self._bound = popen, status, bound
         self._report = bytearray()
         self._init: int | None = None  # process 1 inside, as it is numbered here
         self._handle: int | None = None
         self._feed = memoryview(b"")
+        self._last = False
         self._written = 0
+        self._cpu = self._spent = 0.0  # processor seconds as last seen; those of work that is done
         self._selector = selectors.DefaultSelector()
         self._kills = bound.kills() if bound else 0
         for pipe, kept in ((popen.stdin, None), (popen.stdout, self.stdout), (popen.stderr, self.stderr)):
@@ -86,19 +90,41 @@ class Process:
         return not any(key.events & selectors.EVENT_READ for key in self._selector.get_map().values())
 
     def send(self, data: bytes, *, end: bool = False) -> None:
-        """Give it something to read; `end`: and nothing after that. What was sent before must have been taken."""
-        assert self._popen.stdin
-        self._feed, self._last = memoryview(data), end
-        if not self._popen.stdin.closed:
-            with suppress(KeyError):
-                self._selector.unregister(self._popen.stdin)
-            self._selector.register(self._popen.stdin, selectors.EVENT_WRITE)
+        """Give it something to read; `end`: and nothing after that."""
+        pipe = self._popen.stdin
+        assert pipe
+        if pipe.closed:
+            return
+        if not self._feed:
+            self._selector.register(pipe, selectors.EVENT_WRITE)
+        self._feed, self._last = memoryview(bytes(self._feed) + data), end
+        self._write()
 
-    def line(self) -> bytes | None:
-        """The next line it writes; None when it ended or was stopped before that."""
+    def renew(self, seconds: float) -> None:
+        """Start counting time, processor time and output anew: another piece of work begins."""
+        self.deadline = time.monotonic() + seconds
+        self._written, self._spent = 0, self._cpu
+
+    @property
+    def why(self) -> str:
+        """What stopped it, in words; "" while nothing has."""
+        return Outcome(self.stopped, detail=self.detail).reason if self.stopped else ""
+
+    @property
+    def broken(self) -> str:
+        """What went wrong where the sandbox itself failed; "" where it did not, or still runs."""
+        if self.stopped == "broken":
+            return self.detail or "it could not be started"
+        if self.running or self.stopped or self._status is None or _exit_code(self._report) is not None:
+            return ""
+        return self.stderr.decode(errors="replace").strip()[:500] or "it ended without a word"
+
+    def line(self, *others: Process) -> bytes | None:
+        """The next line it writes, while others are watched; None when it ended or was stopped before that."""
         while b"\n" not in self.stdout and self.running:
             self._turn(_TICK)
-            self.watch()
+            for one in (self, *others):
+                one.watch()
         if b"\n" not in self.stdout:
             return None
         found, _, rest = bytes(self.stdout).partition(b"\n")
@@ -160,6 +186,8 @@ class Process:
         root = f"/proc/{self._init}/root"
         memory = cpu = 0.0
         with suppress(OSError):
+            if os.stat(root).st_dev == _OUTSIDE:
+                return None  # it still stands where it was started
             for name in os.listdir(f"{root}/proc"):
                 if name.isdigit():
                     resident, spent = _usage(f"{root}/proc/{name}/stat", children=name == "1")
@@ -170,7 +198,8 @@ class Process:
                 return self.stop("files")
         if memory > self.limits.memory * 1.25:  # shared pages count once for each process here
             return self.stop("memory")
-        if cpu > self.limits.cpu_seconds:
+        self._cpu = max(self._cpu, cpu)
+        if self._cpu - self._spent > self.limits.cpu_seconds:
             return self.stop("cpu")
         return None
 
@@ -212,7 +241,7 @@ class Process:
         if self._bound is not None and self._bound.kills() > self._kills and self.stopped != "broken":
             return Outcome("memory", None, out, err, seconds)
         if self.stopped:
-            return Outcome(self.stopped, None, out, err, seconds, self.detail)  # type: ignore[arg-type]
+            return Outcome(self.stopped, None, out, err, seconds, self.detail)
         code = self._popen.returncode if self._status is None else _exit_code(self._report)
         if code is None:
             return Outcome("broken", None, out, err, seconds, err.decode(errors="replace").strip()[:500])
