@@ -4,13 +4,25 @@
 annotations.jsonl` on the command line. A suite is one module with one decorated function.
 """
 
-from hizala.readers.score import alpaca_eval, gsm8k, judgebench, mt_bench, reward_bench, reward_bench_2, rm_bench
+from hizala.readers.score import (
+    alpaca_eval,
+    arena,
+    arena_hard,
+    gsm8k,
+    judgebench,
+    mt_bench,
+    reward_bench,
+    reward_bench_2,
+    rm_bench,
+)
 from hizala.readers.score.suite import Scored, Scores, score, suite, suites
 
 __all__ = [
     "Scored",
     "Scores",
     "alpaca_eval",
+    "arena",
+    "arena_hard",
     "gsm8k",
     "judgebench",
     "mt_bench",
