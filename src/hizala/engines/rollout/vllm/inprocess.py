@@ -46,7 +46,7 @@ class InProcess:
                 raise missing() from error
             self._params = SamplingParams
             try:
-                self._llm: Any = LLM(**settings.arguments(), disable_log_stats=True)
+                self._llm: Any = LLM(**settings.arguments(), disable_log_stats=True, use_tqdm_on_load=False)
             except HizalaError:
                 raise
             except Exception as error:
@@ -124,8 +124,9 @@ def _sample(output: Any) -> Sample:
 @contextmanager
 def _environment() -> Iterator[None]:
     """While open, vLLM's environment says: no process of its own, no reports home, and only what goes wrong is told."""
-    wanted = {**ENVIRONMENT, "VLLM_ENABLE_V1_MULTIPROCESSING": "0"}
-    wanted["VLLM_LOGGING_LEVEL"] = os.environ.get("VLLM_LOGGING_LEVEL", "ERROR")
+    wanted = {"VLLM_LOGGING_LEVEL": "ERROR", **ENVIRONMENT}
+    if "VLLM_LOGGING_LEVEL" in os.environ:
+        del wanted["VLLM_LOGGING_LEVEL"]
     before = {name: os.environ.get(name) for name in wanted}
     os.environ.update(wanted)
     try:

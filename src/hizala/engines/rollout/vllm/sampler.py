@@ -35,7 +35,9 @@ ARITHMETIC = {"float64": 1e-4, "float32": 1e-4, "bfloat16": 0.1}
 class Exports(Protocol):
     """A policy whose weights can be handed to another engine."""
 
-    module: nn.Module
+    @property
+    def module(self) -> nn.Module:
+        """What is set to evaluation while it is measured."""
 
     @property
     def vocab_size(self) -> int:

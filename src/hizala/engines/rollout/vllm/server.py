@@ -30,6 +30,8 @@ from hizala.records import Sample
 GENERATE = "/inference/v1/generate"  # tokens in, tokens out: no text is made on the way
 _LOOK = 0.25  # seconds between looks at a server that works
 _TOLD = 12  # last lines of the server's log that an error shows
+# What torchrun tells the trainer's processes of each other is not for the server.
+_TRAINERS = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "GROUP_RANK", "MASTER_ADDR", "MASTER_PORT")
 _COUNTED = re.compile(r"^vllm:(?:generation|prompt)_tokens_total\S* (\S+)$", re.MULTILINE)
 
 
@@ -145,7 +147,8 @@ class Server:
         started_from = {f"--model={self.settings.directory}": f"--model={self._weights}"}
         command += [started_from.get(flag, flag) for flag in self.settings.flags()]
         # The key goes through the environment: a command line can be read by everyone.
-        environment = {**os.environ, **ENVIRONMENT, "VLLM_SERVER_DEV_MODE": "1", "VLLM_API_KEY": self._key}
+        inherited = {name: value for name, value in os.environ.items() if name not in _TRAINERS}
+        environment = {**inherited, **ENVIRONMENT, "VLLM_SERVER_DEV_MODE": "1", "VLLM_API_KEY": self._key}
         environment.setdefault("VLLM_LOGGING_LEVEL", "WARNING")
         if self.settings.eager:
             environment["TORCH_COMPILE_DISABLE"] = "1"
