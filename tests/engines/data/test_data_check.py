@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 import pytest
 
+from hizala.core.detect.language import guess
 from hizala.engines.data import GroupSource
 from hizala.engines.data.check import DataReport, check
 from hizala.engines.data.duplicates import NearSample
-from hizala.core.detect.language import guess
 from hizala.engines.data.measures import length_bias_of, lengths_of, wilson
 from hizala.engines.data.templates import ChatTemplate
 from hizala.errors import DataError

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from hizala import world
+from hizala.core.detect.language import guess
 from hizala.engines.data import read
 from hizala.engines.data.check import check
-from hizala.core.detect.language import guess
 from hizala.engines.data.templates import ChatTemplate
 from hizala.engines.data.usable import usable
 
