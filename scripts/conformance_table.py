@@ -1,6 +1,7 @@
 """What is shown of every loss, measured: `python scripts/conformance_table.py` writes docs/conformance.md.
 
-Numbers come from the code of tests/support: the NumPy oracles, central differences, the peers' own loss code.
+Numbers come from the code of tests/support: the NumPy oracles, central differences, the peers' own loss code (which
+must be installed; verl and OpenRLHF as the page itself says).
 `--check` writes nothing and fails when a loss, law, peer or reason in the committed page is not the one of the code;
 numbers are not compared, and the peers need not be installed.
 """
@@ -47,6 +48,20 @@ Installed here: {versions}.
 Each peer's own loss code runs on the same random log-probs, scores and labels as ours. *equal*: the same equation, to
 the tolerance of the test. *differs*: another equation; the test holds the peer to the formula that the
 last column names, so that the page cannot go stale unseen.
+
+"""
+ADVANTAGES = """
+## Advantages of online RL
+
+What turns rewards into the weights of sampled tokens. Each is held against plain counting in NumPy
+(`tests/core/test_advantages.py`), and those with a closed form against the exact gradient of their objective: all
+groups that a tabular policy can sample are enumerated (`tests/oracles/test_oracle_expected_gradients.py`).
+
+"""
+ADVANTAGE_PEERS = """
+Beside the peers, on the same rewards; the numbers are root mean squares of the advantages. verl and OpenRLHF are read
+from their source and never imported: `pip install --no-deps --target DIR verl==0.9.1 openrlhf==0.11.2`, then
+`PYTHONPATH=DIR python -m pytest tests/parity`.
 
 """
 OPTIMA = """
@@ -158,6 +173,38 @@ def peer_rows(numbers: bool) -> list[str]:
     return out
 
 
+def advantage_rows() -> list[str]:
+    """One line an advantage."""
+    from conformance_advantages import ADVANTAGES as found
+
+    from hizala.registry import advantages
+
+    out = ["| advantage | one a | computed from | source |", "|---|---|---|---|"]
+    for name in sorted(found):
+        entry = advantages.get(name)
+        out.append(f"| `{name}` | {entry.unit} | {', '.join(entry.inputs)} | {entry.source} |")
+    return out
+
+
+def advantage_peer_rows(numbers: bool) -> list[str]:
+    """One line a peer of an advantage."""
+    from conformance_advantages import ADVANTAGES as found
+    from conformance_advantages import size_of
+
+    out = ["| advantage | peer | | ours | theirs | what differs |", "|---|---|---|---|---|---|"]
+    for name, peers in sorted(found.items()):
+        for peer in peers:
+            ours = theirs = ""
+            if numbers:
+                batch = peer.batch()
+                ours, theirs = (
+                    f"{size_of(column):.6f}" for column in (batch.ours(name, **peer.params), peer.theirs(batch))
+                )
+            relation = "equal" if peer.claim is None else "differs"
+            out.append(f"| `{name}` | {peer.name} | {relation} | {ours} | {theirs} | {peer.reason} |")
+    return out
+
+
 def optimum_rows(numbers: bool) -> list[str]:
     """One line a closed form."""
     from closed_forms import OPTIMA as optima
@@ -171,12 +218,13 @@ def optimum_rows(numbers: bool) -> list[str]:
 
 def page(numbers: bool = True) -> str:
     """The whole page; without numbers their cells are empty."""
-    names = ("trl", "transformers", "choix")
+    names = ("trl", "transformers", "choix", "verl", "openrlhf")
     versions = ", ".join(f"{n} {version(n)}" for n in names) if numbers else ""
     listed = [f"- {spoken(test)}: {', '.join(f'`{n}`' for n in names)}" for test, names in laws().items()]
     general = "\n".join(f"- {spoken(test)}" for test in general_laws())
     parts = [HEAD, "\n".join(loss_rows(numbers)), "\n", PEERS.format(versions=versions), "\n".join(peer_rows(numbers))]
-    parts += ["\n", OPTIMA, "\n".join(optimum_rows(numbers))]
+    parts += ["\n", ADVANTAGES, "\n".join(advantage_rows()), "\n", ADVANTAGE_PEERS]
+    parts += ["\n".join(advantage_peer_rows(numbers)), "\n", OPTIMA, "\n".join(optimum_rows(numbers))]
     return "".join([*parts, "\n", LAW_HEAD.format(general=general), "\n".join(listed), "\n"])
 
 

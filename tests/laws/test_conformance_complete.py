@@ -7,12 +7,13 @@ import runpy
 from typing import Any
 
 import pytest
+from conformance_advantages import ADVANTAGES
 from conformance_entries import ENTRIES
 from loss_cases import TRAINED
 from loss_laws import trained_function
 from project_tree import ROOT
 
-from hizala.registry import Loss, losses
+from hizala.registry import Loss, advantages, losses
 
 OURS = [loss for loss in losses if loss.fn.__module__.startswith("hizala.")]
 TABLE: dict[str, Any] = runpy.run_path(str(ROOT / "scripts" / "conformance_table.py"))
@@ -65,6 +66,15 @@ def test_a_loss_stands_beside_an_installed_peer(loss: Loss) -> None:
     assert peers
     assert all(peer.reason for peer in peers if peer.claim is not None)
     assert len({peer.name for peer in peers}) == len(peers)
+
+
+def test_every_advantage_stands_beside_an_installed_peer() -> None:
+    ours = {entry.name for entry in advantages if entry.fn.__module__.startswith("hizala.")}
+    assert ours == set(ADVANTAGES)
+    for name, peers in ADVANTAGES.items():
+        assert peers, name
+        assert all(peer.reason for peer in peers if peer.claim is not None), name
+        assert len({peer.name for peer in peers}) == len(peers), name
 
 
 def test_the_page_is_up_to_date_in_its_words() -> None:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import conformance as c
+import numpy as np
 import oracle_rollouts as on_rollouts
 import peers as other
 import peers_rollouts as peers
@@ -59,6 +61,61 @@ def reduced(name: str, how: str, **params: Any) -> Callable[[Case], float]:
     return lambda case: float(value(losses.get(name), case, reduction=how, **params))
 
 
+def verl(kind: str, settings: dict[str, Any], *, reason: str = "", **params: Any) -> Peer:
+    """verl's policy loss, averaged over tokens."""
+    told = "".join(f", {name} {number:g}" for name, number in settings.items())
+    return Peer(
+        f"verl {kind}{told}",
+        lambda case: float(peers.verl_policy(case, kind, **settings)),
+        params,
+        case=rollouts,
+        package="verl",
+        reason=reason,
+    )
+
+
+def openrlhf(settings: dict[str, Any], **params: Any) -> Peer:
+    """OpenRLHF's policy loss, averaged over tokens."""
+    told = "".join(f", {name} {number:g}" for name, number in settings.items())
+    theirs = partial(peers.openrlhf_policy, **settings)
+    return Peer(f"OpenRLHF ppo{told}", lambda case: float(theirs(case)), params, case=rollouts, package="openrlhf")
+
+
+def k3_cut(case: Case) -> float:
+    """k3 of each token, at most 10 nats."""
+    return c.mean(np.minimum(on_rollouts.kl(case), 10.0))
+
+
+VERL_KL = (("k1", "k1"), ("k2", "k2"), ("low_var_kl", "k3"), ("k1+", "k1_plus"), ("k3+", "k3_plus"))
+
+
+def verl_kl(kind: str, **params: Any) -> Peer:
+    """verl's KL penalty."""
+    return Peer(
+        f"verl kl_penalty {kind}",
+        lambda case: float(peers.verl_kl(case, kind)),
+        params,
+        case=rollouts,
+        package="verl",
+        claim=k3_cut if "3" in params["estimator"] else None,
+        reason="verl cuts k3 at 10 nats a token" if "3" in params["estimator"] else "",
+    )
+
+
+def openrlhf_kl(kind: str) -> Peer:
+    """OpenRLHF's estimate of KL."""
+    return Peer(
+        f"OpenRLHF compute_approx_kl {kind} (float32)",
+        lambda case: float(peers.openrlhf_kl(case, kind)),
+        {"estimator": kind},
+        case=rollouts,
+        package="openrlhf",
+        tolerance=1e-6,
+        claim=k3_cut if kind == "k3" else None,
+        reason="OpenRLHF cuts at 10 nats a token" if kind == "k3" else "below 10 nats a token, where OpenRLHF cuts",
+    )
+
+
 ROLLOUTS: dict[str, Entry] = {
     "clip": Entry(
         on_rollouts.clip,
@@ -77,6 +134,15 @@ ROLLOUTS: dict[str, Entry] = {
                 case=rollouts,
                 ours=reduced("clip", "response", dual_clip=1.5),
             ),
+            verl(
+                "vanilla",
+                {"clip_ratio_c": 1.5},
+                reason="with a dual clip, which verl always has (3.0 unless told)",
+                dual_clip=1.5,
+            ),
+            verl("vanilla", {"clip_ratio_c": 1e9, "clip_ratio_high": 0.28}, clip_high=0.28),
+            openrlhf({}, dual_clip=None),
+            openrlhf({"dual_clip": 1.5, "clip_eps_high": 0.28}, dual_clip=1.5, clip_high=0.28),
         ),
     ),
     "gspo": Entry(
@@ -88,6 +154,15 @@ ROLLOUTS: dict[str, Entry] = {
                 trl(level="sequence"),
                 case=one_advantage,
                 ours=reduced("gspo", "response", clip_low=0.2, clip_high=0.2),
+            ),
+            Peer(
+                "OpenRLHF gspo",
+                lambda case: float(peers.openrlhf_policy(case, policy_loss_type="gspo")),
+                case=one_advantage,
+                package="openrlhf",
+                ours=reduced("gspo", "response", clip_low=0.2, clip_high=0.2),
+                tolerance=1e-8,
+                reason="OpenRLHF adds 1e-8 to each count of tokens",
             ),
         ),
     ),
@@ -101,12 +176,16 @@ ROLLOUTS: dict[str, Entry] = {
                 case=one_advantage,
                 ours=reduced("gspo_token", "response", clip_low=0.2, clip_high=0.2),
             ),
+            verl("gspo", {}, clip_low=0.2, clip_high=0.2),
         ),
     ),
     "cispo": Entry(
         on_rollouts.cispo,
         grid(clip_low=(1.0, 0.2), clip_high=(4.0, 0.2)),
-        (Peer("TRL GRPO cispo, epsilon_high 5", trl("cispo", epsilon_high=5.0), {}, case=rollouts),),
+        (
+            Peer("TRL GRPO cispo, epsilon_high 5", trl("cispo", epsilon_high=5.0), {}, case=rollouts),
+            verl("cispo", {}, clip_low=0.2, clip_high=0.2),
+        ),
     ),
     "reinforce": Entry(
         on_rollouts.reinforce,
@@ -119,6 +198,7 @@ ROLLOUTS: dict[str, Entry] = {
                 {"weighted": True},
                 case=good_alone,
             ),
+            verl("gpg", {}),
         ),
     ),
     "value": Entry(
@@ -131,6 +211,20 @@ ROLLOUTS: dict[str, Entry] = {
                 case=rollouts,
                 package="transformers",
                 reason="without a range; TRL has no critic since 1.16",
+            ),
+            Peer(
+                "verl value loss, range 0.5",
+                lambda case: float(peers.verl_value(case, 0.5)),
+                {"value_clip": 0.5},
+                case=rollouts,
+                package="verl",
+            ),
+            Peer(
+                "OpenRLHF value loss, range 0.2",
+                lambda case: float(peers.openrlhf_value(case, 0.2)),
+                {"value_clip": 0.2},
+                case=rollouts,
+                package="openrlhf",
             ),
         ),
     ),
@@ -149,6 +243,8 @@ ROLLOUTS: dict[str, Entry] = {
                 {"unbiased": True},
                 case=rollouts,
             ),
+            *(verl_kl(theirs, estimator=ours) for theirs, ours in VERL_KL),
+            *(openrlhf_kl(kind) for kind in ("k1", "k2", "k3")),
         ),
     ),
     "entropy": Entry(

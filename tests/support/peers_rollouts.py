@@ -6,6 +6,7 @@ from collections import defaultdict
 from types import SimpleNamespace
 from typing import Any
 
+import peers_source as source
 import torch
 from loss_cases import Case
 from peers import padded
@@ -84,3 +85,47 @@ def trl_grpo(case: Case, loss_type: str = "grpo", *, policy: Tensor | None = Non
         raise TypeError(f"unknown settings {sorted(settings)}")
     loss: Tensor = GRPOTrainer._compute_loss(trainer, None, inputs)
     return loss
+
+
+def verl_policy(case: Case, kind: str = "vanilla", how: str = "token-mean", **settings: Any) -> Tensor:
+    """verl's policy loss of that name."""
+    verl = source.verl()
+    columns = (rows(case, "old"), rows(case, "policy"), rows(case, "advantages"), mask(case))
+    loss: Tensor = getattr(verl, f"compute_policy_loss_{kind}")(*columns, how, verl.Configured(**settings))[0]
+    return loss
+
+
+def verl_value(case: Case, clip: float) -> Tensor:
+    """verl's value loss."""
+    columns = (rows(case, "values"), rows(case, "returns"), rows(case, "old_values"), mask(case))
+    loss: Tensor = source.verl().compute_value_loss(*columns, clip)[0]
+    return loss
+
+
+def verl_kl(case: Case, kind: str) -> Tensor:
+    """verl's KL penalty, averaged over tokens."""
+    verl = source.verl()
+    found = verl.kl_penalty(rows(case, "policy"), rows(case, "reference"), kind)
+    loss: Tensor = verl.agg_loss(found, mask(case), "token-mean")
+    return loss
+
+
+def openrlhf_policy(case: Case, *, token: bool = True, **settings: Any) -> Tensor:
+    """OpenRLHF's policy loss."""
+    loss = source.openrlhf().PolicyLoss(token_level_loss=token, **settings)
+    found: Tensor = loss(rows(case, "policy"), rows(case, "old"), rows(case, "advantages"), mask(case))[0]
+    return found
+
+
+def openrlhf_value(case: Case, clip: float | None) -> Tensor:
+    """OpenRLHF's value loss."""
+    loss = source.openrlhf().ValueLoss(clip)
+    found: Tensor = loss(rows(case, "values"), rows(case, "old_values"), rows(case, "returns"), mask(case))
+    return found
+
+
+def openrlhf_kl(case: Case, kind: str) -> Tensor:
+    """OpenRLHF's KL estimate (float32), averaged over tokens."""
+    found = source.openrlhf().compute_approx_kl(rows(case, "policy"), rows(case, "reference"), kl_estimator=kind)
+    counted = mask(case)
+    return (found * counted).sum() / counted.sum()

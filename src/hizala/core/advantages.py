@@ -191,7 +191,7 @@ def reinforce_pp_baseline(rewards: Tensor, groups: Tensor, count: Tensor) -> Ten
     Returns:
         (R,) float64; NaN where the reward is; 0 where no group's rewards differ.
     Source: Hu et al. 2025, arXiv:2501.03262, sec. 3 (REINFORCE++ with baseline).
-    Differs: OpenRLHF and verl weigh responses by their tokens, as we do; the paper's formula does not say.
+    Differs: the paper's formula does not say what a mean is over; verl computes this, OpenRLHF with divisor N.
     """
     return whitened(dr_grpo(rewards, groups), weight=count)
 
@@ -211,7 +211,7 @@ def reinforce_pp(
     Returns:
         (N,) advantages and (N,) returns G, float64; NaN before a reward that is NaN.
     Source: Hu et al. 2025, arXiv:2501.03262, sec. 3.
-    Differs: OpenRLHF and verl compute this.
+    Differs: verl computes this; OpenRLHF's deviation has divisor N in place of N - 1.
     """
     returns = to_go(token_rewards.double(), count, gamma)
     return whitened(returns), returns
@@ -242,8 +242,8 @@ def gae(
     Returns:
         (N,) advantages and (N,) returns, float64; NaN before a reward that is NaN.
     Source: Schulman et al. 2015, arXiv:1506.02438, eq. 16.
-    Differs: TRL dropped PPO in 1.16; OpenRLHF and verl compute this, and both whiten always. A response that was cut
-        short ends like any other, as there.
+    Differs: TRL dropped PPO in 1.16; verl and OpenRLHF compute this and whiten always, OpenRLHF with divisor N. A
+        response that was cut short ends like any other, as there.
     """
     rewards, values = token_rewards.double(), values.detach().double()
     following = torch.cat((values[1:], values.new_zeros(min(1, len(values)))))

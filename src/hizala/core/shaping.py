@@ -74,7 +74,7 @@ def whiten(values: Tensor, *, weight: Tensor | None = None, centre: bool = True,
         The same shape, float64; NaN where the value is; values that are all the same have no deviation, and become 0.
     Source: Schulman et al. 2017, arXiv:1707.06347, has no such step; it is the one of its authors' code, described in
         Huang et al. 2024, arXiv:2403.17031, sec. 3 (whitening).
-    Differs: none from TRL's, verl's and OpenRLHF's masked whitening, but that equal values are exactly 0.
+    Differs: verl computes this (equal values: rounding decides); OpenRLHF's variance has divisor W.
     """
     x = values.double()
     known = ~x.isnan()
