@@ -2,7 +2,7 @@
 
 from hizala.algorithms import algorithms
 from hizala.core import losses as _losses  # registers the losses that rows speak of
-from hizala.pipelines import generated
+from hizala.pipelines import generated, rejection
 from hizala.pipelines.gating import SUMMARY, GateSettings
 from hizala.pipelines.online import settings as online
 from hizala.pipelines.settings import MIXTURE, MIXTURE_SUMMARY, EvaluateSettings, mixture_model, stage_model
@@ -28,6 +28,7 @@ def register() -> None:
     if "reward_gate" not in stages:
         stages.add("reward_gate", StageSpec("reward_gate", GateSettings, "hizala.pipelines.gating:train_gate", SUMMARY))
     generated.register()
+    rejection.register()
 
 
 register()

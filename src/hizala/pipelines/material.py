@@ -187,7 +187,7 @@ def prepare(
             where=source.name,
             fix="raise max_length, or look at the rows with `hizala data check`",
         )
-    return Material(tokens[0], tokens[1], _digest([*tokens[0], *tokens[1]]), findings)
+    return Material(tokens[0], tokens[1], token_digest([*tokens[0], *tokens[1]]), findings)
 
 
 def _cut(encoded: Encoded, kept: Encoded, max_length: int) -> Iterator[Finding]:
@@ -201,7 +201,7 @@ def _with_marks(groups: list[TokenGroup], shape: str) -> list[TokenGroup]:
     return [group for group in groups if shape != "steps" or any(r.marks for r in group.responses)]
 
 
-def _digest(groups: Iterable[TokenGroup]) -> str:
+def token_digest(groups: Iterable[TokenGroup]) -> str:
     """Of all that a loss may see of the groups: tokens, masks, and what is known of responses."""
     total = hashlib.sha256()
     for group in groups:

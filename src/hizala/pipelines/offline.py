@@ -42,13 +42,18 @@ def train(context: StageContext) -> None:
     """
     settings = _settings(context)
     row = row_of(context.stage.kind, settings)
+    with working("chat template proven"):
+        template = load_template(context.model.path, settings.template)
+    make_objective(row, settings)
+    train_on(context, settings, row, _of_named_attributes(_material(context, settings, row, template), settings))
+
+
+def train_on(context: StageContext, settings: TrainSettings, row: Algorithm, material: Material) -> None:
+    """Train the stage's model on groups that are in tokens already: `train` from there on, with the same errors."""
     # The recipe's seed still says what is held out: members of an ensemble are compared on the same groups.
     seed = context.recipe.seed if settings.seed is None else settings.seed
     seed_all(seed)
-    with working("chat template proven"):
-        template = load_template(context.model.path, settings.template)
     objective = make_objective(row, settings)
-    material = _of_named_attributes(_material(context, settings, row, template), settings)
     policy = _policy(context, settings, row)
     if context.ledger is not None:
         context.ledger.append("policy", {"stage": context.stage.name, **policy.facts})

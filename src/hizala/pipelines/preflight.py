@@ -18,6 +18,7 @@ from hizala.pipelines.material import load_template, open_source, source_of
 from hizala.pipelines.offline import make_objective
 from hizala.pipelines.online import settings as online
 from hizala.pipelines.online.settings import OnlineSettings
+from hizala.pipelines.rejection.settings import RejectionSettings
 from hizala.pipelines.settings import EvaluateSettings, TrainSettings, row_of
 
 
@@ -45,6 +46,8 @@ def preflight(recipe: Recipe, base: Path) -> None:
                 generated.check(stage.config, base)
             elif isinstance(stage.config, OnlineSettings):
                 _check_online(stage, stage.config, base)
+            elif isinstance(stage.config, RejectionSettings):
+                _check_rejection(stage.config, base)
             elif isinstance(stage.config, EvaluateSettings):
                 _check_evaluation(stage.config, trained, made, base)
 
@@ -60,6 +63,13 @@ def _check_online(stage: Stage, settings: OnlineSettings, base: Path) -> None:
     online.check(algorithms.get(stage.kind), settings)
     load_template(base, settings.template)
     open_source(settings.data, shape="prompt", format=settings.format, limit=settings.limit)
+
+
+def _check_rejection(settings: RejectionSettings, base: Path) -> None:
+    load_template(base, settings.template)
+    open_source(settings.data, shape="prompt", format=settings.format, limit=settings.limit)
+    if settings.demonstrations is not None:
+        open_source(settings.demonstrations, shape="response")
 
 
 def _check_evaluation(settings: EvaluateSettings, trained: Mapping[str, TrainSettings], made: bool, base: Path) -> None:

@@ -31,6 +31,7 @@ from hizala.pipelines.online.source import Source, local
 from hizala.pipelines.progress import say, working
 from hizala.pipelines.rundir import write_json
 from hizala.pipelines.scorers import TextScorer, load_scorer
+from hizala.pipelines.settings import OptimiserSettings
 from hizala.pipelines.training import engine_settings, export_model, seed_all
 from hizala.protocols import Sampler
 from hizala.records import Finding
@@ -113,7 +114,7 @@ def _prompts(
     return prompts, held_out, findings
 
 
-def reward_context(context: StageContext, stage: OnlineSettings, seed: int) -> RewardContext:
+def reward_context(context: StageContext, stage: OptimiserSettings, seed: int) -> RewardContext:
     """What rewards are made with: the run's reward models by name, others by directory."""
 
     def open_model(names: Sequence[str], settings: Mapping[str, Any]) -> TextScorer:

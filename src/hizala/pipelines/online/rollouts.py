@@ -13,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 
 from hizala.core import importance
+from hizala.core.detect.reflection import reflects
 from hizala.core.kl import ESTIMATORS
 from hizala.core.logps import SeqLogps
 from hizala.core.shaping import soft_overlong, token_rewards, uncertain
@@ -233,6 +234,7 @@ def summary(scored: Sequence[Scored]) -> dict[str, float]:
         "samples/unscored": 1.0 - len(values) / max(1, len(verdicts)),
         "samples/length": statistics.fmean(len(s.ids) for s in samples),
         "samples/truncated": statistics.fmean(float(s.truncated) for s in samples),
+        "samples/reflection": statistics.fmean(float(reflects(t)) for each in scored for t in each.answers.texts),
         "groups/silent": statistics.fmean(float(not each.telling) for each in scored),
         "groups/count": float(len(scored)),
     }
