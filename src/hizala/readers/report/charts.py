@@ -111,6 +111,40 @@ def line_chart(series: Sequence[Series], attributes: Markup, *, zero: bool = Fal
     return Markup('<svg class="chart" viewBox="0 0 {:.0f} {:.0f}" {}>{}</svg>').format(WIDTH, HEIGHT, attributes, body)
 
 
+def stacked_chart(series: Sequence[Series], attributes: Markup) -> Markup:
+    """Areas one upon another, the first at the bottom.
+
+    Args:
+        series: values at or above 0; where one lacks a value of x it counts as 0. Long ones are drawn as means of bins.
+        attributes: of the root element, already escaped (role, label).
+    """
+    at = [{p.x: max(0.0, p.y) for p in s.points if _drawable(p.x) and _drawable(p.y)} for s in series]
+    places = sorted({x for values in at for x in values})
+    count = min(len(places), 200)
+    bins = [places[i * len(places) // count : (i + 1) * len(places) // count] for i in range(count)] if places else []
+    middles = [part[len(part) // 2] for part in bins]
+    heights = [[math.fsum(values.get(x, 0.0) for x in part) / len(part) for part in bins] for values in at]
+    tops = [[math.fsum(heights[j][i] for j in range(k + 1)) for i in range(len(bins))] for k in range(len(series))]
+    scale = _Scale.of(places, [0.0, *(tops[-1] if tops else ())])
+    scale = replace(scale, y0=0.0, rows=tuple(row for row in scale.rows if row[0] >= 0))
+    parts = [_axes(scale)]
+    below = [0.0] * len(bins)
+    for one, top in zip(series, tops, strict=True):
+        upper = [(scale.x(x), scale.y(y)) for x, y in zip(middles, top, strict=True)]
+        lower = [(scale.x(x), scale.y(y)) for x, y in zip(reversed(middles), reversed(below), strict=True)]
+        if len(bins) > 1:
+            area = Markup('<path class="area" d="{}Z"/>').format(_path(upper + lower))
+            parts.append(Markup('<g class="{}">{}</g>').format(one.slot, area))
+        elif bins:
+            x = scale.x(middles[0])
+            bar = f'<line class="bar" x1="{x:.1f}" x2="{x:.1f}" y1="{lower[0][1]:.1f}" y2="{upper[0][1]:.1f}"/>'
+            parts.append(Markup('<g class="{}">{}</g>').format(one.slot, Markup(bar)))
+        below = top
+    parts.append(_strips(series, scale))
+    body = Markup("").join(parts)
+    return Markup('<svg class="chart" viewBox="0 0 {:.0f} {:.0f}" {}>{}</svg>').format(WIDTH, HEIGHT, attributes, body)
+
+
 def scatter(spots: Sequence[Spot], attributes: Markup, *, joined: Sequence[int] = ()) -> Markup:
     """Points with whiskers both ways.
 

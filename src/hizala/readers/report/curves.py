@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from markupsafe import Markup
@@ -52,19 +52,30 @@ class Chart:
 
 
 @dataclass(frozen=True, slots=True)
-class _Line:
-    """One line before it is drawn."""
+class Line:
+    """One series before it is drawn; `held` says that it was measured on held-out data."""
 
     name: str
     points: tuple[Point, ...]
     held: bool
 
 
-def stage_charts(stage: StageView, phrases: Phrases) -> tuple[list[Chart], list[Chart]]:
-    """The charts of a stage: the well-known ones in order, and one for each other measure."""
+def stage_lines(stage: StageView) -> list[Line]:
+    """Every series of a stage: of training, of speed, held out."""
     train = {**stage.train, **stage.perf}
-    lines = [_Line(name, tuple(Point(x, y) for x, y in points), False) for name, points in train.items()]
-    lines += [_Line(name, tuple(_point(x, f) for x, f in points), True) for name, points in stage.held_out.items()]
+    lines = [Line(name, tuple(Point(x, y) for x, y in points), False) for name, points in train.items()]
+    return lines + [Line(name, tuple(_point(x, f) for x, f in points), True) for name, points in stage.held_out.items()]
+
+
+def stage_charts(stage: StageView, phrases: Phrases, without: Collection[str] = ()) -> tuple[list[Chart], list[Chart]]:
+    """The charts of a stage: the well-known ones in order, and one for each other measure.
+
+    Args:
+        stage: with series.
+        phrases: of the page.
+        without: measures that another section shows.
+    """
+    lines = [line for line in stage_lines(stage) if line.name not in without]
     left = [line for line in lines if _last(line.name) not in _SILENT]
     known = []
     for family in FAMILIES:
@@ -95,9 +106,9 @@ def _point(x: float, figure: Figure) -> Point:
     return Point(x, figure.value, figure.low, figure.high) if figure.bounded else Point(x, figure.value)
 
 
-def _together(family: Family, lines: Sequence[_Line]) -> list[list[_Line]]:
+def _together(family: Family, lines: Sequence[Line]) -> list[list[Line]]:
     """The lines of a family by chart: one chart for each metric name, both log-ratios on one."""
-    by_name: dict[str, list[_Line]] = {}
+    by_name: dict[str, list[Line]] = {}
     for line in lines:
         owner = line.name.rsplit("/", 1)[0] if family.key == "logratio" else line.name
         by_name.setdefault(owner, []).append(line)
@@ -106,7 +117,7 @@ def _together(family: Family, lines: Sequence[_Line]) -> list[list[_Line]]:
     if family.key != "loss" or len(groups) < 2:
         return groups
     # `loss` and the only loss it is made of are one line; drawn twice they would suggest two.
-    kept: list[list[_Line]] = []
+    kept: list[list[Line]] = []
     for group in groups:
         points = [line.points for line in group if not line.held]
         same = next((k for k in kept if [line.points for line in k if not line.held] == points), None)
@@ -117,7 +128,7 @@ def _together(family: Family, lines: Sequence[_Line]) -> list[list[_Line]]:
     return kept
 
 
-def _chart(phrases: Phrases, lines: Sequence[_Line], family: Family | None) -> Chart:
+def _chart(phrases: Phrases, lines: Sequence[Line], family: Family | None) -> Chart:
     ratio = family is not None and family.key == "logratio"
     drawn = sorted(lines, key=lambda line: line.held)
     series, legend = [], []
@@ -133,15 +144,14 @@ def _chart(phrases: Phrases, lines: Sequence[_Line], family: Family | None) -> C
     if family and not ratio and "/" in lines[0].name and family.key == "loss":
         title += Markup(" <code>{}</code>").format(clean(lines[0].name.rsplit("/", 1)[0]))
     unit = phrases.span(f"unit.{family.unit}") if family and family.unit else Markup("")
-    name = phrases.plain(f"chart.{family.key}") if family else clean(lines[0].name)
+    shown = phrases.known("chart", family.key) if family else clean(lines[0].name)
     lost = sum(not math.isfinite(p.y) for line in lines for p in line.points)
-    svg = line_chart(series, _alternative(phrases, name, family, drawn), zero=ratio)
+    svg = line_chart(series, alternative(phrases, shown, drawn), zero=ratio)
     return Chart(title, unit, svg, tuple(legend), lost)
 
 
-def _alternative(phrases: Phrases, name: str, family: Family | None, lines: Sequence[_Line]) -> Markup:
-    """The text alternative: where the line starts, ends, and its extremes."""
-    shown = phrases.known("chart", family.key) if family else name
+def alternative(phrases: Phrases, shown: str, lines: Sequence[Line]) -> Markup:
+    """The text alternative of what is `shown`: where the first line starts, ends, and its extremes."""
     main = lines[0]
     finite = [p for p in main.points if math.isfinite(p.y)]
     role = Markup('role="img" tabindex="0" ')

@@ -17,7 +17,8 @@ RUN/stages/NN-NAME/     one stage; NN counts from 1 along the recipe
   results.json          models: {NAME: {METRIC: estimate}}, paired: [{a, b, metric, …estimate of b - a}]
                         estimate: {value, low, high, n, unscored, method, level}; METRIC is "suite/part";
                         details: see `rewards`
-  samples.jsonl         {prompt, task, lang, gold: {…}, responses: {MODEL: {text, score, reason?, truncated?, others?}}}
+  samples.jsonl         of online RL: see `rollouts`; else
+                        {prompt, task, lang, gold: {…}, responses: {MODEL: {text, score, reason?, truncated?, others?}}}
 """
 
 from __future__ import annotations
@@ -33,6 +34,7 @@ import yaml
 
 from hizala import ledger
 from hizala.errors import HizalaError, RunError
+from hizala.readers.report import rollouts
 from hizala.readers.report.findings import data_view
 from hizala.readers.report.values import figure, number, word
 from hizala.readers.report.views import (
@@ -41,6 +43,7 @@ from hizala.readers.report.views import (
     LedgerView,
     Paired,
     Results,
+    Rollouts,
     RunView,
     SampleRow,
     StageView,
@@ -150,6 +153,14 @@ class _Reader:
         if broken:
             self.note(path, f"{broken} lines not readable as JSON objects")
 
+    def rollouts(self, path: Path) -> Rollouts | None:
+        """What a stage of online RL sampled, None for a file of another kind."""
+        try:
+            return rollouts.read(path)
+        except OSError as error:
+            self.note(path, error.strerror or "cannot be read")
+            return None
+
     def plan(self, text: str) -> dict[str, Any]:
         """The recipe's values."""
         try:
@@ -203,6 +214,7 @@ def _stage(reader: _Reader, number_: int, place: Path, kind: str, planned: Mappi
     seconds = number(done.get("seconds", state.get("seconds")))
     train, held_out = _metrics(reader.rows(place / "metrics.jsonl"))
     findings = reader.json(place / "findings.json")
+    sampled = reader.rollouts(place / "samples.jsonl")
     return StageView(
         number_,
         place.name.partition("-")[2],
@@ -218,7 +230,9 @@ def _stage(reader: _Reader, number_: int, place: Path, kind: str, planned: Mappi
         held_out=held_out,
         perf=_metrics(reader.rows(place / "perf.jsonl"))[0],
         results=_results(reader.mapping(place / "results.json")),
-        samples=tuple(_samples(reader.rows(place / "samples.jsonl"))),
+        samples=() if sampled else tuple(_samples(reader.rows(place / "samples.jsonl"))),
+        rollouts=sampled,
+        counts=rollouts.counts(findings),
     )
 
 

@@ -15,7 +15,7 @@ from markupsafe import Markup, escape
 
 import hizala
 from hizala.errors import RunError
-from hizala.readers.report import curves, rewards, samples, scores
+from hizala.readers.report import curves, online, rewards, samples, scores
 from hizala.readers.report.load import load
 from hizala.readers.report.strings import STRINGS
 from hizala.readers.report.text import Num, Phrases, numeral, printable, script_json, shorten
@@ -26,7 +26,7 @@ TEMPLATES = Path(__file__).parent / "templates"
 MOST_SOURCE = 60_000
 MOST_NOTES = 200
 # Shown without opening the settings.
-_KEY_SETTINGS = ("data", "suites", "prompts", "learning_rate", "batch_size", "beta", "temperature")
+_KEY_SETTINGS = ("data", "suites", "prompts", "group_size", "learning_rate", "batch_size", "beta", "temperature")
 # Shown when asked for.
 _MINOR_FACTS = (
     "digest",
@@ -111,12 +111,17 @@ def _sections(run: RunView, phrases: Phrases) -> dict[str, Any]:
     """What each section of the page shows."""
     evaluations = [stage for stage in run.stages if stage.results]
     order = list(dict.fromkeys(m for s in evaluations if s.results for m in s.results.models))
+    learning = online.sections(run.stages, phrases)
+    shown = {found.stage.number: found.taken for found in learning}
     return {
+        "online": learning,
         "headline": scores.headline(run, phrases),
         "stages": [_stage_card(stage, phrases) for stage in run.stages],
         "data": [(stage, _data(stage, phrases)) for stage in run.stages if stage.data],
         "curves": [
-            (stage, *curves.stage_charts(stage, phrases)) for stage in run.stages if stage.train or stage.held_out
+            (stage, *curves.stage_charts(stage, phrases, shown.get(stage.number, ())))
+            for stage in run.stages
+            if stage.train or stage.held_out
         ],
         "scores": _tables(evaluations, phrases, section="score"),
         "preferences": _tables(evaluations, phrases, section="preference"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from hizala.readers.report.strings_online import PHRASES as _ONLINE
 from hizala.readers.report.strings_rewards import PHRASES as _REWARDS
 
 # key: (English, Turkish)
@@ -292,6 +293,6 @@ _PHRASES: dict[str, tuple[str, str]] = {
 }  # fmt: skip
 
 STRINGS: Mapping[str, Mapping[str, str]] = {
-    "en": {key: english for key, (english, _) in (_PHRASES | _REWARDS).items()},
-    "tr": {key: turkish for key, (_, turkish) in (_PHRASES | _REWARDS).items()},
+    "en": {key: english for key, (english, _) in (_PHRASES | _REWARDS | _ONLINE).items()},
+    "tr": {key: turkish for key, (_, turkish) in (_PHRASES | _REWARDS | _ONLINE).items()},
 }

@@ -68,6 +68,62 @@ class SampleRow:
 
 
 @dataclass(frozen=True, slots=True)
+class Sampled:
+    """A response of online RL; `cut` characters are left out, score None is "not scored", tokens None not known."""
+
+    text: str
+    cut: int
+    score: float | None
+    parts: tuple[tuple[str, float], ...]
+    reason: str
+    tokens: int | None
+    truncated: bool
+
+
+@dataclass(frozen=True, slots=True)
+class SampledGroup:
+    """A prompt of one step with its responses; `cut` characters of the prompt are left out."""
+
+    step: int
+    prompt: str
+    cut: int
+    task: str
+    lang: str
+    responses: tuple[Sampled, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Rollouts:
+    """What was read of the samples of a stage of online RL.
+
+    Attributes:
+        groups: by rising step.
+        steps: those read.
+        of_steps: steps that were sampled.
+        prompts, of_prompts: most prompts of one step that were read, and that there are.
+    """
+
+    groups: tuple[SampledGroup, ...]
+    steps: tuple[int, ...]
+    of_steps: int
+    prompts: int
+    of_prompts: int
+
+
+@dataclass(frozen=True, slots=True)
+class RewardCount:
+    """What one reward was asked and answered; NaN is not known."""
+
+    name: str
+    calls: float
+    scored: float
+    unscored: tuple[tuple[str, float], ...]
+    left_out: float
+    cached: float
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
 class Note:
     """A finding about the data or the training."""
 
@@ -120,6 +176,8 @@ class StageView:
     perf: Mapping[str, tuple[tuple[float, float], ...]] = field(default_factory=dict)
     results: Results | None = None
     samples: tuple[SampleRow, ...] = ()
+    rollouts: Rollouts | None = None
+    counts: tuple[RewardCount, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

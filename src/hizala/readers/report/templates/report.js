@@ -38,7 +38,7 @@
       el.setAttribute("aria-pressed", String(el.dataset.lang === lang));
     }
     document.title = document.querySelector("h1 bdi").textContent + " · " + phrase("title");
-    for (const browser of all(".browser")) browser.dispatchEvent(new Event("spoken"));
+    for (const browser of all(".browser, .rolls")) browser.dispatchEvent(new Event("spoken"));
   }
 
   function paint(theme) {
@@ -125,8 +125,77 @@
     draw();
   }
 
-  for (const figure of all(".chart-box")) readable(figure);
+  // Sampled responses: rows of the page's data, filtered and in the order asked for; text is only ever set as text.
+  function roll(box) {
+    const { parts, prompts, rows } = JSON.parse(box.querySelector("script").textContent);
+    const picks = Object.fromEntries(all("select", box).map((el) => [el.dataset.pick, el]));
+    const asked = (kind) => picks[kind] ? picks[kind].value : "";
+    const [body, sheet, place] = [box.querySelector("tbody"), box.querySelector("template"), box.querySelector(".place")];
+    const [previous, next] = all(".pages button", box);
+    const size = Number(box.dataset.size);
+    const known = (kind, name) => strings[root.lang][kind + "." + name.toLowerCase()] ?? name.replaceAll("_", " ");
+    const worth = (row) => asked("by") === "" ? row[4] : row[6][asked("by")]?.[1] ?? null;
+    let page = 0;
+    const line = ([at, said, cut, shown, score, share, values, tokens, truncated, reason], again) => {
+      const tr = sheet.content.firstElementChild.cloneNode(true);
+      const [step, task, lang, prompt, missing] = prompts[at];
+      const set = (name, text) => { tr.querySelector("." + name).textContent = text; };
+      const left = (n) => n ? phrase("samples.cut", { n: { n: String(n) } }) : "";
+      set("step", step);
+      set("task", task && known("metric", task));
+      set("lang", lang && known("lang", lang));
+      set("prompt", again ? "″" : prompt);
+      set("prompt-cut", again ? "" : left(missing));
+      set("said", said.trim() ? said : phrase("samples.empty"));
+      set("notes-of", [truncated ? phrase("samples.truncated") : "", reason, left(cut)].filter(Boolean).join(" · "));
+      set("total", score === null ? phrase("scores.noscore") : local(shown));
+      if (score !== null) tr.querySelector(".total").classList.add("g" + share);
+      tr.querySelector(".parts").append(...values.flatMap((value, i) => {
+        if (!value) return [];
+        const each = document.createElement("div");
+        each.textContent = parts[i] + " " + local(value[0]);
+        return [each];
+      }));
+      set("tokens", tokens ?? "");
+      return tr;
+    };
+    const draw = () => {
+      const [step, task, lang, which, order] = ["step", "task", "lang", "which", "order"].map(asked);
+      const fits = rows.filter((row) => {
+        const prompt = prompts[row[0]];
+        return (!step || String(prompt[0]) === step) && (!task || prompt[1] === task) && (!lang || prompt[2] === lang)
+          && (which !== "unscored" || row[4] === null) && (which !== "truncated" || row[8]);
+      });
+      const sign = order === "low" ? 1 : -1;
+      const key = order === "long" ? (row) => row[7] : worth;
+      // What has no value stands last in either order.
+      if (order) fits.sort((a, b) => (key(a) === null) - (key(b) === null) || sign * (key(a) - key(b)));
+      const last = Math.max(0, Math.ceil(fits.length / size) - 1);
+      page = Math.max(0, Math.min(page, last));
+      const shown = fits.slice(page * size, (page + 1) * size);
+      body.replaceChildren(...shown.map((row, i) => line(row, i > 0 && shown[i - 1][0] === row[0])));
+      box.querySelector(".nomatch").hidden = fits.length > 0;
+      place.textContent = fits.length === 0 ? "" : phrase("samples.page", { from: String(page * size + 1),
+        to: String(Math.min((page + 1) * size, fits.length)), all: { n: String(fits.length) } });
+      previous.disabled = page === 0;
+      next.disabled = page === last;
+    };
+    for (const select of Object.values(picks)) select.addEventListener("change", () => { page = 0; draw(); });
+    for (const button of [previous, next]) {
+      button.addEventListener("click", () => {
+        page += Number(button.dataset.move);
+        draw();
+        box.scrollIntoView({ block: "start" });
+      });
+    }
+    box.addEventListener("spoken", draw);
+    box.querySelector(".filters").hidden = false;
+    box.querySelector(".pages").hidden = false;
+  }
+
+  for (const figure of all("figure.chart-box")) readable(figure);
   for (const box of all(".browser")) browse(box);
+  for (const box of all(".rolls")) roll(box);
   const switches = document.getElementById("switches");
   switches.hidden = false;
   switches.addEventListener("click", (event) => {
