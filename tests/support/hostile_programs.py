@@ -34,7 +34,7 @@ for path in ("/x", "/usr/lib/x", "/usr/local/bin/x", "/etc/x", "/dev/x", "/dev/s
 """,
     "changes its own files": """
 import os
-for path in ("/box/program.py", "/box/inside.py", "/usr/bin/python3"):
+for path in ("/box/program.py", "/box/inside", "/usr/bin/python3"):
     for change in (lambda: open(path, "a"), lambda: os.unlink(path), lambda: os.chmod(path, 0o777),
                    lambda: os.rename("/tmp", path), lambda: os.rename(path, "/tmp/x")):
         try:
@@ -197,7 +197,8 @@ CONSUMING = {
     ),
     "takes shared memory": (
         "import mmap, time\nheld = mmap.mmap(-1, 100 << 20)\nfor i in range(0, 100 << 20, 4096):\n    held[i] = 1\n"
-        "import os\nfor _ in range(3):\n    if os.fork() == 0:\n        more = bytearray(b'x') * (80 << 20)\n        time.sleep(60)\n"
+        "import os\nfor _ in range(3):\n    if os.fork() == 0:\n"
+        "        more = bytearray(b'x') * (80 << 20)\n        time.sleep(60)\n"
         "time.sleep(60)",
         ("memory",),
     ),

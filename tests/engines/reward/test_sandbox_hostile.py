@@ -91,7 +91,7 @@ def _left_over() -> list[str]:
                 line = (entry / "cmdline").read_bytes()
             except OSError:
                 continue
-            if b"/box/inside.py" in line and _is_child(entry):
+            if b"/box/inside" in line and _is_child(entry):
                 found.append(line.decode(errors="replace"))
     return found
 

@@ -70,7 +70,7 @@ for name in ("/proc/1/environ", "/proc/self/environ"):
 """
     variables, identity, processes, *environs = said(sandbox.run(source)).splitlines()
     assert variables == str(["HOME", "LANG", "MALLOC_ARENA_MAX", "PATH", "PWD", "PYTHONHASHSEED", "PYTHONUTF8"])
-    assert identity == "65534 65534 /tmp [] ['inside.py', 'program.py']"
+    assert identity == "65534 65534 /tmp [] ['inside', 'program.py']"
     assert processes == "['1'] []"
     assert environs == ["False", "False"]
 

@@ -8,23 +8,30 @@ plain data, never as objects: whoever receives one compares it with its own `==`
 from __future__ import annotations
 
 import builtins
-import json
-import operator
 import os
-import symtable
 import sys
-from types import ModuleType
-from typing import Any, Callable, Dict, List, Optional, Set  # noqa: UP035 (Python 3.8)
+
+# Every program pays for what is imported here, and `typing` and `json` cost more than starting Python does.
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from types import ModuleType
+    from typing import Any
+
+    Message = dict[str, Any]
 
 DEPTH = 100  # how deep data may be nested
 _BIG = 1 << 63  # integers from here on travel as hexadecimal: decimal digits are limited and slow
-Message = Dict[str, Any]  # noqa: UP006
-Reading = Callable[[], Message]
-Writing = Callable[[Message], None]
 # What a test may ask of a program's object besides attributes and calls. Nothing here is handed what a test expects.
 UNARY = {"len": len, "iter": iter, "next": next, "str": str, "repr": repr, "bool": bool}
 # Only between two objects of the program: `program_object - expected` would tell the program what is expected.
-BINARY = {"eq": operator.eq, "lt": operator.lt, "add": operator.add, "sub": operator.sub, "mul": operator.mul}
+BINARY = {
+    "eq": lambda a, b: a == b,
+    "lt": lambda a, b: a < b,
+    "add": lambda a, b: a + b,
+    "sub": lambda a, b: a - b,
+    "mul": lambda a, b: a * b,
+}
 
 
 class Ended(BaseException):
@@ -40,7 +47,7 @@ def run(path: str) -> None:
 
 def _module(name: str, path: str) -> ModuleType:
     builtins.exit = builtins.quit = sys.exit  # type: ignore[assignment]
-    module = ModuleType(name)
+    module = type(sys)(name)
     module.__file__ = path
     sys.modules[name] = module
     return module
@@ -51,7 +58,30 @@ def _read(path: str) -> bytes:
         return file.read()
 
 
-def encode(value: object, keep: Optional[Callable[[object], Any]] = None, depth: int = 0) -> Any:  # noqa: UP045
+try:
+    from _json import encode_basestring_ascii, make_encoder, make_scanner
+
+    class _How:
+        strict, memo, object_hook, object_pairs_hook = True, {}, None, None  # type: ignore[var-annotated]
+        parse_int, parse_float, parse_constant = int, float, float
+
+    _scan = make_scanner(_How)  # type: ignore[arg-type]
+    _chunks = make_encoder({}, repr, encode_basestring_ascii, None, ":", ",", False, False, True)
+
+    def dumps(message: Message) -> str:
+        """A message as one line of JSON."""
+        return "".join(_chunks(message, 0))
+
+    def loads(line: str) -> Message:
+        """A message from a line of JSON. Raises ValueError or StopIteration where it is none."""
+        found: Message = _scan(line.strip(), 0)[0]
+        return found
+
+except (ImportError, TypeError, AttributeError):  # another Python than CPython, or one that has changed
+    from json import dumps, loads  # type: ignore[assignment]
+
+
+def encode(value: object, keep: Callable[[object], Any] | None = None, depth: int = 0) -> Any:
     """A value as JSON can carry it: plain data by content, subclasses as what they extend.
 
     Args:
@@ -93,7 +123,7 @@ def encode(value: object, keep: Optional[Callable[[object], Any]] = None, depth:
     return keep(value)
 
 
-def decode(data: Any, find: Optional[Callable[[Message], object]] = None) -> Any:  # noqa: UP045
+def decode(data: Any, find: Callable[[Message], object] | None = None) -> Any:
     """What `encode` made; `find` gives the object that a reference stands for.
 
     Raises:
@@ -127,9 +157,11 @@ class Peer:
         names: what the other end may ask for by name; None: it may only call what was handed to it.
     """
 
-    def __init__(self, read: Reading, write: Writing, names: Optional[Dict[str, Any]] = None) -> None:  # noqa: UP006,UP045
+    def __init__(
+        self, read: Callable[[], Message], write: Callable[[Message], None], names: dict[str, Any] | None = None
+    ) -> None:
         self._read, self._write, self._names = read, write, names
-        self._kept: List[object] = []  # noqa: UP006
+        self._kept: list[object] = []
 
     def encode(self, value: object) -> Any:
         """A value for the other end."""
@@ -308,14 +340,14 @@ class Channel:
         line = self._lines.readline()
         if not line:
             raise Ended
-        message: Message = json.loads(line)
+        message: Message = loads(line.decode())
         if "stop" in message:
             raise Ended
         return message
 
     def write(self, message: Message) -> None:
         """Send a message."""
-        data = memoryview((json.dumps(message) + "\n").encode())
+        data = memoryview((dumps(message) + "\n").encode())
         while data:
             data = data[os.write(self._out, data) :]
 
@@ -360,7 +392,7 @@ def test(_: str) -> None:
         item = channel.read()
         peer = Peer(channel.read, forward)
         try:
-            names: Dict[str, Any] = {"__name__": "test"}  # noqa: UP006
+            names: dict[str, Any] = {"__name__": "test"}
             for name in free_names(item["code"], item.get("entry")):
                 try:
                     names[name] = peer.ask({"op": "name", "name": name})
@@ -376,10 +408,12 @@ def test(_: str) -> None:
             channel.write({"passed": False, "why": f"{type(error).__name__}: {_text(error)}"[:300]})
 
 
-def free_names(code: str, entry: Optional[str]) -> List[str]:  # noqa: UP006,UP045
-    """Global names a test reads without binding them, and which Python does not define; with `entry`, that too."""
+def free_names(code: str, entry: str | None) -> list[str]:
+    """Global names that a test reads without binding them, and which Python does not define; with `entry`, that too."""
+    import symtable
+
     top = symtable.symtable(code, "test", "exec")
-    read: Set[str] = set()  # noqa: UP006
+    read: set[str] = set()
     tables = [top]
     while tables:
         table = tables.pop()

@@ -17,8 +17,8 @@ from hizala.engines.reward.sandbox.sandbox import Sandbox
 from hizala.engines.reward.sandbox.spec import Limits
 from hizala.errors import ConfigError, DataError
 
-_SERVE = ("-s", "-S", "-B", "{box}/inside.py", "serve", "{file}")
-_TEST = ("-s", "-S", "-B", "{box}/inside.py", "test", "-")
+_SERVE = ("-s", "-S", "-B", "{box}/inside", "serve", "{file}")
+_TEST = ("-s", "-S", "-B", "{box}/inside", "test", "-")
 _TALK = 10_000  # messages one test may take
 
 

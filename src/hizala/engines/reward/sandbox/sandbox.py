@@ -60,7 +60,7 @@ class Sandbox:
         self.tools = launch.find_tools(isolation)
         self.interpreter = launch.find_interpreter(self.language, isolation)
         self._support = {
-            name: resources("hizala.engines.reward.sandbox").joinpath(name).read_bytes()
+            name: resources("hizala.engines.reward.sandbox").joinpath(f"{name}.py").read_bytes()
             for name in self.language.support
         }
         self._filter = filter_for() if self.tools.bwrap else b""
@@ -71,9 +71,11 @@ class Sandbox:
         self._probe()
 
     def _probe(self) -> None:
-        """Run an empty program: what cannot be had shows now, not in the middle of training."""
-        outcome = self.run("", limits=Limits(seconds=30.0))
+        """Run the language's first program: what cannot be had shows now, not in the middle of training."""
+        outcome = self.run(self.language.first, limits=Limits(seconds=30.0))
         if outcome.status == "exited" and outcome.code == 0:
+            if self.language.keeps:
+                self._support = {self.language.keeps: outcome.stdout}
             return
         said = outcome.reason or outcome.stderr.decode(errors="replace").strip()
         raise SandboxError(f"the sandbox for code does not work here: {said}", fix=launch.INSTALL)

@@ -97,8 +97,10 @@ class Language:
         file: name of the program's file.
         programs: the interpreter's names, first found first taken.
         arguments: what follows the interpreter; `{box}` is the folder of the files, `{file}` the program's path.
-        support: files of this package that stand beside the program.
+        support: files of this package (`.py`) that stand beside the program, under their names without the ending.
         environment: variables the program sees besides PATH, HOME and LANG.
+        first: a program that is run before any other, to see that programs can be run.
+        keeps: name of the file that what it writes is kept as, in place of `support`; "": it is not kept.
         address_space: whether the limit of address space may be set (some runtimes reserve far more than they use).
     """
 
@@ -109,8 +111,18 @@ class Language:
     arguments: tuple[str, ...] = ("{file}",)
     environment: Mapping[str, str] = field(default_factory=dict)
     support: tuple[str, ...] = ()
+    first: str = ""
+    keeps: str = ""
     address_space: bool = True
 
+
+# What stands beside each Python program is compiled once, by the Python that will run it.
+_COMPILE = """
+import importlib.util, marshal, sys
+with open(sys.path[0] + "/inside") as file:
+    code = compile(file.read(), "inside", "exec")
+sys.stdout.buffer.write(importlib.util.MAGIC_NUMBER + bytes(12) + marshal.dumps(code))
+"""
 
 languages: Registry[Language] = Registry("language")
 languages.add(
@@ -121,8 +133,10 @@ languages.add(
         file="program.py",
         programs=("python3",),
         # No site-packages: an answer rests on the standard library alone, the same on every machine.
-        arguments=("-s", "-S", "-B", "{box}/inside.py", "run", "{file}"),
-        support=("inside.py",),
+        arguments=("-s", "-S", "-B", "{box}/inside", "run", "{file}"),
+        support=("inside",),
+        first=_COMPILE,
+        keeps="inside",
         # One hash seed: the same program gives the same output each time. One arena: threads reserve no address space.
         environment={"PYTHONHASHSEED": "0", "PYTHONUTF8": "1", "MALLOC_ARENA_MAX": "1"},
     ),
