@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +42,7 @@ def _stage(place: Path) -> dict[str, Any]:
         "step": train["step"] if train else None,
         "train": _figures(train),
         "held_out": _figures(held),
+        "rewards": _rewards(metrics),
         "models": results.get("models", {}),
         "paired": results.get("paired", []),
     }
@@ -48,6 +50,30 @@ def _stage(place: Path) -> dict[str, Any]:
 
 def _figures(row: dict[str, Any] | None) -> dict[str, Any]:
     return {key: value for key, value in (row or {}).items() if key not in ("step", "split")}
+
+
+def _rewards(metrics: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    """Of a stage of online RL, reward -> its means over the first and the last tenth of the steps, and held out."""
+    train = [row for row in metrics if row.get("split") == "train"]
+    held = [row for row in metrics if row.get("split") == "eval"]
+    names = dict.fromkeys(name for row in (*held[:1], *train) for name in row if name.startswith("reward/"))
+    tenth = max(1, len(train) // 10)
+    return {
+        name.partition("/")[2]: {
+            "train_first": _mean(train[:tenth], name),
+            "train_last": _mean(train[-tenth:], name),
+            "held_out_first": held[0].get(name) if held else None,
+            "held_out_last": held[-1].get(name) if held else None,
+            "steps": [row.get("step") for row in (held[0], held[-1])] if held else [],
+        }
+        for name in names
+        if name != "reward/std"
+    }
+
+
+def _mean(rows: list[dict[str, Any]], name: str) -> float | None:
+    values = [row[name] for row in rows if isinstance(row.get(name), int | float)]
+    return math.fsum(values) / len(values) if values else None
 
 
 def render(state: dict[str, Any]) -> None:
@@ -58,12 +84,38 @@ def render(state: dict[str, Any]) -> None:
         table.add_column(column, overflow="fold")
     for stage in state["stages"]:
         status = stage["status"] + (f": {stage['reason']}" if stage["reason"] else "")
-        held = "\n".join(f"{name} {_estimate(value)}" for name, value in stage["held_out"].items())
+        held = "\n".join(
+            f"{name} {_estimate(value)}"
+            for name, value in stage["held_out"].items()
+            if name == "reward/mean" or not name.startswith("reward/")
+        )
         table.add_row(stage["name"], status, _text(stage["step"]), _text(stage["seconds"]), held)
     console.print(table)
     for stage in state["stages"]:
+        if stage["rewards"]:
+            _learning(console, stage)
         if stage["models"]:
             _scores(console, stage)
+
+
+def _learning(console: Console, stage: dict[str, Any]) -> None:
+    """Rewards of a stage of online RL from its start to its end."""
+    steps: list[Any] = next((row["steps"] for row in stage["rewards"].values()), [])
+    table = Table(
+        title=f"{stage['name']}: rewards, means of the first and last tenth of the steps",
+        title_justify="left",
+    )
+    columns = ["reward", "start", "end", *(f"held out at {n}" for n in steps)]
+    for column in columns:
+        table.add_column(column)
+    for name, row in stage["rewards"].items():
+        told = [
+            row["train_first"],
+            row["train_last"],
+            *((row["held_out_first"], row["held_out_last"]) if steps else ()),
+        ]
+        table.add_row("sum" if name == "mean" else name, *[_estimate(value) for value in told])
+    console.print(table)
 
 
 def _scores(console: Console, stage: dict[str, Any]) -> None:

@@ -27,7 +27,14 @@ from hizala.pipelines.training import interrupts
 from hizala.records import Finding, TokenGroup, Verdict
 from hizala.registry import Advantage
 
-HEADLINE = ("reward/mean", "pass/1", "samples/length", "samples/entropy", "groups/silent")
+# Metric -> its name beside the bar.
+HEADLINE = {
+    "reward/mean": "reward",
+    "pass/1": "pass@1",
+    "samples/length": "length",
+    "samples/entropy": "entropy",
+    "groups/silent": "silent",
+}
 MAX_UNSCORED = 0.5  # share of unscored responses in a step above which a finding is made
 
 
@@ -107,7 +114,7 @@ class Loop:
                 self._evaluate()
             while self.step < self.settings.steps:
                 metrics = self._one()
-                bar.advance(1, {name: metrics[name] for name in HEADLINE if name in metrics})
+                bar.advance(1, {told: metrics[name] for name, told in HEADLINE.items() if name in metrics})
                 last, stop = self.step == self.settings.steps, self._stopping()
                 if last or self.step % self.eval_every == 0:
                     self._evaluate()

@@ -73,6 +73,8 @@ def table(stage: StageView, phrases: Phrases) -> Table | None:
     every = [response for group in groups for response in group.responses]
     most = max(LEAST, MOST_IN_ALL // max(1, len(every)))
     parts = tuple(dict.fromkeys(name for response in every for name, _ in response.parts))[:12]
+    if len(parts) == 1 and all(value == response.score for response in every for _, value in response.parts):
+        parts = ()  # the only reward, weighed by 1, is the sum
     shares = _Shares([r.score for r in every if r.score is not None])
     last = [group for group in groups if group.step == rollouts.steps[-1]]
     first = [cells for group in last for cells in _cells(group, parts, shares, most)][:PAGE]

@@ -142,8 +142,8 @@
       const set = (name, text) => { tr.querySelector("." + name).textContent = text; };
       const left = (n) => n ? phrase("samples.cut", { n: { n: String(n) } }) : "";
       set("step", step);
-      set("task", task && known("metric", task));
-      set("lang", lang && known("lang", lang));
+      set("task", again ? "" : task && known("metric", task));
+      set("lang", again ? "" : lang && known("lang", lang));
       set("prompt", again ? "″" : prompt);
       set("prompt-cut", again ? "" : left(missing));
       set("said", said.trim() ? said : phrase("samples.empty"));
