@@ -17,7 +17,7 @@ should yes
 """
 _TURKISH, _ENGLISH = frozenset(_TURKISH_WORDS.split()), frozenset(_ENGLISH_WORDS.split())
 _TURKISH_LETTERS = "ğışĞİŞ"
-_OTHER_LATIN = re.compile("[ñßæøåłżźćęąőűřěãõêèàùœșțđžčšћ]")
+_OTHER_LATIN = re.compile("[ñßäæøåłżźćęąőűřěãõêèàùœșțđžčšћ]")
 # Letters beyond Latin: Greek to Georgian and on, the punctuation blocks left out.
 _NOT_LATIN = re.compile("[\u0370-\u1dff\u2c00-\ud7ff]")
 _SEEN = 600
