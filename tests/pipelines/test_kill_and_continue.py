@@ -24,14 +24,15 @@ STAGES = (
     f'sft: {{data: "world:chat?n=96&seed=1", {SETTINGS}}}',
     f'dpo: {{data: "world:preferences?n=96&seed=1", {SETTINGS}}}',
 )
-ARTEFACTS = (
-    "stages/01-sft/model/model.safetensors",
-    "stages/01-sft/metrics.jsonl",
-    "stages/02-dpo/model/model.safetensors",
-    "stages/02-dpo/metrics.jsonl",
-    "stages/02-dpo/checkpoints/step-00000012/optimizer.safetensors",
-    "stages/02-dpo/checkpoints/step-00000012/weights.safetensors",
+ROLLOUTS = (
+    'data: "world:prompts?n=64&tasks=add", rewards: {gold: 1.0}, steps: 8, prompts: 4, group_size: 4, max_tokens: 24, '
+    "save_every: 1, eval_every: 4, learning_rate: 2.0e-4"
 )
+CASES = {
+    "offline": STAGES,
+    "grpo": (f"grpo: {{{ROLLOUTS}, dynamic_sampling: true, kl_in: loss, beta: 0.05, refresh_reference: 3}}",),
+    "ppo": (f"ppo: {{{ROLLOUTS}, minibatches: 2, kl_in: reward, beta: 0.05, kl_target: 1.0, staleness: 1}}",),
+}
 
 
 def start(recipe: Path) -> subprocess.Popen[bytes]:
@@ -65,18 +66,19 @@ def kill_when(process: subprocess.Popen[bytes], reached: Callable[[], bool]) -> 
     return False
 
 
-def test_a_run_killed_at_random_moments_ends_in_the_same_bits(write_recipe: Callable[..., Path]) -> None:
-    undisturbed = write_recipe(*STAGES, name="undisturbed")
+@pytest.mark.parametrize("case", list(CASES))
+def test_a_run_killed_at_random_moments_ends_in_the_same_bits(case: str, write_recipe: Callable[..., Path]) -> None:
+    undisturbed = write_recipe(*CASES[case], name="undisturbed")
     whole = start(undisturbed)
     output, _ = whole.communicate(timeout=300)
     assert whole.returncode == 0, output.decode()
     root = undisturbed.parent / "runs"
     total = metrics_rows(root / "undisturbed")
 
-    killed = write_recipe(*STAGES, name="killed")
+    killed = write_recipe(*CASES[case], name="killed")
     run = root / "killed"
     inside = 0
-    for number, at in enumerate(sorted(random.Random(11).sample(range(2, total - 4), 5))):
+    for number, at in enumerate(sorted(random.Random(11).sample(range(2, total - 2), 5))):
         wanted = writing_a_checkpoint if number % 2 else never
         process = start(killed)
         assert kill_when(process, lambda: metrics_rows(run) >= at or wanted(run)), "it ended before it was killed"  # noqa: B023
@@ -86,18 +88,33 @@ def test_a_run_killed_at_random_moments_ends_in_the_same_bits(write_recipe: Call
     last = start(killed)
     output, _ = last.communicate(timeout=300)
     assert last.returncode == 0, output.decode()
-    for name in ARTEFACTS:
+    compared = [name for name in files_of(root / "undisturbed") if name.suffix != ".json"]
+    assert {"model.safetensors", "metrics.jsonl", "weights.safetensors", "optimizer.safetensors"} <= {
+        name.name for name in compared
+    }
+    for name in compared:
         assert (run / name).read_bytes() == (root / "undisturbed" / name).read_bytes(), name
-    states = [state_of(root / name / "stages/02-dpo/checkpoints/step-00000012") for name in ("killed", "undisturbed")]
-    assert states[0] == states[1]
+    for name in files_of(root / "undisturbed"):
+        if name.name == "state.json":
+            assert state_of(run / name) == state_of(root / "undisturbed" / name)
     proof = ledger.verify(run)
     assert proof.ok, proof.problem
 
 
-def state_of(checkpoint: Path) -> dict[str, Any]:
+def files_of(run: Path) -> list[Path]:
+    """What must be the same: models, metrics, samples, and the last checkpoint of everything that was trained."""
+    found = [*run.glob("stages/*/model/*.safetensors"), *run.glob("stages/*/metrics.jsonl")]
+    found += run.glob("stages/*/samples.jsonl")
+    for home in {path.parent for path in run.glob("stages/*/checkpoints/**/step-*")}:
+        newest = max(home.glob("step-*"))
+        found += [path for path in newest.iterdir() if path.suffix == ".safetensors" or path.name == "state.json"]
+    return sorted(path.relative_to(run) for path in found)
+
+
+def state_of(document: Path) -> dict[str, Any]:
     """Random states and counters; how long the file of timings is differs with the clock."""
-    state: dict[str, Any] = json.loads((checkpoint / "state.json").read_text())
-    state["extra"].pop("metrics")
+    state: dict[str, Any] = json.loads(document.read_text())
+    state["extra"].pop("metrics", None)
     return state
 
 

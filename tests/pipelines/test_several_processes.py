@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -51,3 +52,28 @@ def test_two_processes_make_the_model_that_one_makes(write_recipe: Callable[...,
         assert moved.isfinite().all()
     proof = ledger.verify(runs / "together")
     assert proof.ok, proof.problem
+
+
+def test_two_processes_take_the_first_steps_of_rl_as_one_does(write_recipe: Callable[..., Path]) -> None:
+    """Each samples and scores its share of the prompts; what is sampled is the same, so the steps are too."""
+    stage = (
+        'grpo: {data: "world:prompts?n=64&tasks=arithmetic", rewards: {gold: 1.0}, steps: 20, prompts: 5, '
+        "group_size: 4, max_tokens: 32, learning_rate: 1.0e-4, save_every: 20, eval_every: 20}"
+    )
+    alone, together = write_recipe(stage, name="alone"), write_recipe(stage, name="together")
+    run(alone, 1)
+    run(together, 2)
+    runs = alone.parent / "runs"
+    left, right = (
+        [json.loads(line) for line in (runs / name / "stages/01-grpo/metrics.jsonl").read_text().splitlines()]
+        for name in ("alone", "together")
+    )
+    assert [row["step"] for row in left] == [row["step"] for row in right]
+    trained = [(a, b) for a, b in zip(left, right, strict=True) if a["split"] == "train"]
+    assert len(trained) == 20
+    for a, b in trained:
+        assert a.keys() == b.keys()
+        for name in a.keys() - {"split", "mismatch/max", "mismatch/mean", "mismatch/kl"}:
+            assert a[name] == pytest.approx(b[name], rel=2e-3, abs=2e-5), (a["step"], name)
+    samples = [(runs / name / "stages/01-grpo/samples.jsonl").read_text() for name in ("alone", "together")]
+    assert samples[0] == samples[1]

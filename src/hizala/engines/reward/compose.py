@@ -19,29 +19,36 @@ from hizala.engines.reward.pool import Pool
 from hizala.engines.reward.worker import Job
 from hizala.errors import ConfigError
 from hizala.records import Finding, Group, Verdict
-from hizala.registry import rewards
+from hizala.registry import RewardSpec, rewards
 
 WHERE = "rewards"
 
 
-def build(spec: Mapping[str, float | Mapping[str, Any]], context: RewardContext | None = None) -> Composed:
-    """Rewards from a recipe's mapping.
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """One reward of a recipe's mapping, checked: its name there, what is registered, its weight and settings."""
 
-    value = sum_c weight_c * r_c,  not scored where any r_c of non-zero weight is not
+    name: str
+    spec: RewardSpec
+    weight: float
+    optional: bool
+    settings: Mapping[str, Any]
+
+
+def read(spec: Mapping[str, float | Mapping[str, Any]]) -> list[Wanted]:
+    """A recipe's mapping, checked; nothing is opened or started.
 
     Args:
         spec: name -> weight, or name -> {weight: 1.0, kind: NAME, optional: false, settings...}. `kind` names the
             registered reward where the name does not, so that one reward can stand twice. `optional` scores the
             groups that lack what the reward needs without it.
-        context: what rewards are made with.
     Raises:
         ConfigError: no reward, an unknown one, a weight that is no finite number, or a setting that is refused.
     """
     import_module("hizala.engines.reward.known")  # registers what ships; here, for those modules may import this one
-    context = context or RewardContext()
     if not spec:
         raise ConfigError("no reward is given", where=WHERE, fix="write rewards: {math: 1.0}")
-    components = []
+    wanted = []
     for name, given in spec.items():
         values = dict(given) if isinstance(given, Mapping) else {"weight": given}
         where = f"{WHERE}.{name}"
@@ -57,10 +64,28 @@ def build(spec: Mapping[str, float | Mapping[str, Any]], context: RewardContext 
                 where=where,
                 fix="put it in a module of its own, or register it with isolated=False",
             )
-        settings = settings_of(entry, values, where)
-        components.append(Component(name, entry, float(weight), optional=optional, settings=settings, context=context))
-    if not any(component.weight for component in components):
+        wanted.append(Wanted(name, entry, float(weight), optional, settings_of(entry, values, where)))
+    if not any(one.weight for one in wanted):
         raise ConfigError("every reward has weight 0", where=WHERE, fix="give one a weight")
+    return wanted
+
+
+def build(spec: Mapping[str, float | Mapping[str, Any]], context: RewardContext | None = None) -> Composed:
+    """Rewards from a recipe's mapping.
+
+    value = sum_c weight_c * r_c,  not scored where any r_c of non-zero weight is not
+
+    Args:
+        spec: as `read` takes it.
+        context: what rewards are made with.
+    Raises:
+        ConfigError: what `read` refuses, or a reward that cannot be made.
+    """
+    context = context or RewardContext()
+    components = [
+        Component(one.name, one.spec, one.weight, optional=one.optional, settings=one.settings, context=context)
+        for one in read(spec)
+    ]
     return Composed(components, context)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from hizala.algorithms import Algorithm, algorithms
 from hizala.engines.data.templates import ChatTemplate
@@ -28,6 +28,7 @@ from hizala.pipelines.online.settings import (
     objectives,
 )
 from hizala.pipelines.online.source import Source, local
+from hizala.pipelines.online.turns import Conversations, make
 from hizala.pipelines.progress import say, working
 from hizala.pipelines.rundir import write_json
 from hizala.pipelines.scorers import TextScorer, load_scorer
@@ -76,6 +77,7 @@ def train(context: StageContext) -> None:
         source = Source(
             settings, prompts, sampler, rewards, template, seed,
             greedy="greedy" in advantage.inputs, world=World.current(),
+            conversations=_conversations(settings, policy, template),
         )  # fmt: skip
         measurer = _measurer(settings, row, policy, live, critic, engine)
         copies = Behind(policy) if settings.staleness else Itself(policy)
@@ -209,7 +211,31 @@ def _measurer(
     )
 
 
+def _conversations(settings: OnlineSettings, policy: Policy, template: ChatTemplate) -> Conversations | None:
+    """What answers the policy between its turns, where the settings name an environment."""
+    if settings.environment is None:
+        return None
+    return Conversations(
+        make(settings.environment), template, max_turns=settings.max_turns or 4, context=policy.context_length
+    )
+
+
 def _sampler(context: StageContext, settings: OnlineSettings, policy: Policy, template: ChatTemplate) -> Sampler:
     if settings.sampler == "local":
         return local(policy, template, settings)
-    raise ConfigError("only the local sampler is built in", where="sampler", fix="sampler: local")
+    if World.current().size > 1:
+        raise ConfigError("vLLM samples for one process", where="sampler", fix="sampler: local, or without torchrun")
+    from hizala.engines.rollout.vllm.sampler import VllmSampler
+
+    with working("vLLM started"):
+        return VllmSampler(
+            cast(Any, policy),
+            end_ids=template.end_ids(),
+            temperature=settings.temperature,
+            top_k=settings.top_k,
+            top_p=settings.top_p,
+            min_p=settings.min_p,
+            mode="server" if settings.sampler == "vllm_server" else "inprocess",
+            dtype=settings.sampler_dtype or settings.dtype,
+            rows=settings.prompts * settings.group_size,
+        )

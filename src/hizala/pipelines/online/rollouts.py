@@ -94,7 +94,10 @@ def sampler_column(scored: Sequence[Scored], groups: Sequence[TokenGroup]) -> di
     column = {}
     for each, group in zip(scored, groups, strict=True):
         parts = [
-            np.asarray(sample.logps, dtype=np.float32)[np.asarray(one.mask, dtype=bool)]
+            # Counted are generated tokens, and of those alone there are log-probs.
+            np.asarray(sample.logps, dtype=np.float32)[
+                np.asarray(one.mask, dtype=bool)[np.asarray(sample.generated, dtype=bool)]
+            ]
             for sample, one in zip(each.answers.samples, group.responses, strict=True)
         ]
         column[group.id] = np.concatenate(parts) if parts else np.zeros(0, np.float32)
@@ -238,6 +241,10 @@ def summary(scored: Sequence[Scored]) -> dict[str, float]:
         "groups/silent": statistics.fmean(float(not each.telling) for each in scored),
         "groups/count": float(len(scored)),
     }
+    talks = [turns for each in scored for turns in each.answers.turns or ()]
+    if talks:
+        metrics["samples/turns"] = statistics.fmean(sum(m.role == "assistant" for m in turns) for turns in talks)
+        metrics["samples/told"] = 1.0 - sum(sum(s.generated) for s in samples) / sum(len(s.ids) for s in samples)
     tokens = [p for s in samples for p in s.logps]
     if tokens:
         # -log q of what was sampled from q: an unbiased estimate of q's entropy.
@@ -269,7 +276,7 @@ def rows(scored: Sequence[Scored], step: int) -> list[dict[str, Any]]:
     out = []
     for each in scored:
         group = each.answers.prompt.group
-        told = [
+        told: list[dict[str, Any]] = [
             {
                 "text": text,
                 "score": v.value,
@@ -280,6 +287,8 @@ def rows(scored: Sequence[Scored], step: int) -> list[dict[str, Any]]:
             }
             for text, v, s in zip(each.answers.texts, each.verdicts, each.answers.samples, strict=True)
         ]
+        for entry, turns in zip(told, each.answers.turns or (), strict=False):
+            entry["turns"] = [[m.role, m.content] for m in turns]
         out.append(
             {
                 "id": each.id,

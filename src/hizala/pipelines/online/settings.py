@@ -10,8 +10,10 @@ from hizala.algorithms import Algorithm
 from hizala.config import Strict, combine, schema_of
 from hizala.core import advantages as _registered  # noqa: F401  importing registers every advantage
 from hizala.core.distribution import Distribution
+from hizala.engines.reward import compose
 from hizala.engines.train import Objective
 from hizala.engines.train.objective import parameters
+from hizala.errors import ConfigError
 from hizala.pipelines.settings import OptimiserSettings, Ratio, loss_weight_field
 from hizala.registry import advantages, losses
 
@@ -50,6 +52,13 @@ class OnlineSettings(OptimiserSettings):
     sampler_dtype: Annotated[
         Literal["float32", "bfloat16"] | None,
         Field(description="format vLLM computes in; default: that of the training"),
+    ] = None
+    environment: Annotated[
+        str | None,
+        Field(description="what answers the policy between its turns, by name (calculator); none: one turn a response"),
+    ] = None
+    max_turns: Annotated[
+        int | None, Field(ge=1, description="environment: most turns of the policy in a response; default 4")
     ] = None
     staleness: Annotated[
         int,
@@ -133,6 +142,8 @@ class OnlineSettings(OptimiserSettings):
                 raise ValueError(f"{name} has no effect with kl_in '{self.kl_in}'")
         if self.kl_rate is not None and self.kl_target is None:
             raise ValueError("kl_rate has no effect without kl_target")
+        if self.max_turns is not None and self.environment is None:
+            raise ValueError("max_turns has no effect without an environment: every response is one turn")
         if self.refresh_reference is not None and self.kl_in == "none":
             raise ValueError("refresh_reference has no effect: without kl_in there is no reference")
         if self.refresh_reference is not None and self.lora is not None:
@@ -228,11 +239,20 @@ def advantage_parameters(row: Algorithm, settings: OnlineSettings) -> dict[str, 
 
 
 def check(row: Algorithm, settings: OnlineSettings) -> None:
-    """Raise ConfigError or ValueError for settings that cannot work together on this row."""
+    """Look at what can be known to be wrong before anything is made.
+
+    Raises:
+        ConfigError: settings that cannot work together on this row, or rewards that cannot be read.
+    """
+    compose.read(settings.rewards)
     objectives(row, settings)
     assert row.advantage is not None
     inputs = advantages.get(row.advantage).inputs
     if "groups" in inputs and settings.group_size < 2 and "greedy" not in inputs:
-        raise ValueError(f"'{row.name}' compares the responses to one prompt, but group_size is {settings.group_size}")
+        raise ConfigError(
+            f"'{row.name}' compares the responses to one prompt, but group_size is {settings.group_size}",
+            where="group_size",
+            fix="sample two or more",
+        )
     if settings.dynamic_sampling and settings.group_size < 2:
-        raise ValueError("dynamic_sampling needs groups of two or more")
+        raise ConfigError("dynamic_sampling needs groups of two or more", where="group_size", fix="group_size: 8")

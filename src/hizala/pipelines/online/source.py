@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, cast
 
 from hizala.engines.data.templates import ChatTemplate
@@ -15,8 +15,9 @@ from hizala.pipelines.candidates import Answers, Prompt
 from hizala.pipelines.material import Batches
 from hizala.pipelines.online.rollouts import Scored
 from hizala.pipelines.online.settings import OnlineSettings
+from hizala.pipelines.online.turns import Conversations, Talk
 from hizala.protocols import Sampler
-from hizala.records import Sample, Verdict
+from hizala.records import Message, Response, Sample, Verdict
 
 
 @dataclass(slots=True)
@@ -52,6 +53,7 @@ class Source:
         seed: of the stage.
         greedy: the advantage compares with the greedy response.
         world: the processes.
+        conversations: how an environment answers turns of the policy; None: every response is one turn.
     """
 
     def __init__(
@@ -65,7 +67,9 @@ class Source:
         *,
         greedy: bool,
         world: World,
+        conversations: Conversations | None = None,
     ) -> None:
+        self.conversations = conversations
         self.settings, self.prompts, self.sampler, self.rewards = settings, prompts, sampler, rewards
         self.template, self.seed, self.greedy, self.world = template, seed, greedy, world
         self.order = Batches(len(prompts), 1, seed)
@@ -105,26 +109,26 @@ class Source:
         version = self.sampler.version
         out = []
         for i, (prompt, name) in enumerate(zip(asked, names, strict=True)):
-            samples, texts, verdicts, plain = shares[i % self.world.size][i // self.world.size]
-            harvest.tokens += sum(len(s.ids) for s in samples)
-            out.append(Scored(Answers(prompt, samples, texts), verdicts, plain, version, name))
+            answers, verdicts, plain = shares[i % self.world.size][i // self.world.size]
+            harvest.tokens += sum(len(s.logps) for s in answers.samples)
+            # Of another process it would be a copy: places in the data are found by identity.
+            out.append(Scored(replace(answers, prompt=prompt), verdicts, plain, version, name))
         return out
 
     def _here(
         self, prompts: Sequence[Prompt], number: int, policy: Decodable, harvest: Harvest
-    ) -> list[tuple[tuple[Sample, ...], tuple[str, ...], tuple[Verdict, ...], float | None]]:
-        """Sample and score this process's prompts."""
+    ) -> list[tuple[Answers, tuple[Verdict, ...], float | None]]:
+        """Sample and score this process's prompts; the answers come without the greedy one."""
         if not prompts:
             return []
         settings, started = self.settings, time.perf_counter()
         # Apart from the seeds of evaluation, which are the recipe's own.
         seed = (self.seed << 32) + 1 + number
-        ids = [prompt.ids for prompt in prompts]
-        drawn = self.sampler.sample(ids, n=settings.group_size, max_tokens=settings.max_tokens, seed=seed)
-        plain: Sequence[Sequence[Sample]] = [() for _ in prompts]
+        drawn = self._talk(self.sampler, prompts, settings.group_size, seed)
+        plain: Sequence[Sequence[Talk]] = [() for _ in prompts]
         if self.greedy:
             likeliest = LocalSampler(policy, end_ids=self.template.end_ids(), temperature=0.0)
-            plain = likeliest.sample(ids, n=1, max_tokens=settings.max_tokens, seed=seed)
+            plain = self._talk(likeliest, prompts, 1, seed)
         answers = [self._answers(p, (*s, *g)) for p, s, g in zip(prompts, drawn, plain, strict=True)]
         harvest.spent["sampling"] += time.perf_counter() - started
         started = time.perf_counter()
@@ -132,12 +136,22 @@ class Source:
         harvest.spent["scoring"] += time.perf_counter() - started
         n = settings.group_size
         return [
-            (a.samples[:n], a.texts[:n], tuple(v[:n]), _value(v[n]) if self.greedy else None)
+            (a.first(n), tuple(v[:n]), _value(v[n]) if self.greedy else None)
             for a, v in zip(answers, verdicts, strict=True)
         ]
 
-    def _answers(self, prompt: Prompt, samples: Sequence[Sample]) -> Answers:
-        return Answers(prompt, tuple(samples), tuple(self.template.decode(s.ids) for s in samples))
+    def _talk(self, sampler: Sampler, prompts: Sequence[Prompt], n: int, seed: int) -> list[list[Talk]]:
+        """n responses to each prompt: one turn each, or as many as the environment answers."""
+        most = self.settings.max_tokens
+        if self.conversations is not None:
+            return self.conversations.sample(sampler, prompts, n=n, max_tokens=most, seed=seed)
+        drawn = sampler.sample([prompt.ids for prompt in prompts], n=n, max_tokens=most, seed=seed)
+        return [[Talk(s, (Message("assistant", self.template.decode(s.ids)),)) for s in some] for some in drawn]
+
+    def _answers(self, prompt: Prompt, talks: Sequence[Talk]) -> Answers:
+        texts = tuple(Response(talk.turns).text for talk in talks)
+        turns = None if self.conversations is None else tuple(talk.turns for talk in talks)
+        return Answers(prompt, tuple(talk.sample for talk in talks), texts, turns)
 
     def once(self, prompts: Sequence[Prompt], policy: Decodable, version: int, seed: int) -> list[Verdict]:
         """One response to each prompt, scored: what held-out rewards are made of."""
@@ -146,7 +160,7 @@ class Source:
         found: list[list[Verdict]] = []
         if len(mine):
             some = [prompts[i] for i in mine]
-            drawn = self.sampler.sample([p.ids for p in some], n=1, max_tokens=self.settings.max_tokens, seed=seed)
+            drawn = self._talk(self.sampler, some, 1, seed)
             answers = [self._answers(p, s) for p, s in zip(some, drawn, strict=True)]
             found = self.rewards.score([a.as_group() for a in answers])
         shares = self.world.gather(found)
@@ -163,8 +177,9 @@ def frozen(scored: Sequence[Scored], prompts: Sequence[Prompt]) -> list[dict[str
     return [
         {
             "prompt": places[id(each.answers.prompt)],
-            "samples": [[list(s.ids), list(s.logps), s.truncated] for s in each.answers.samples],
+            "samples": [_plain(s) for s in each.answers.samples],
             "texts": list(each.answers.texts),
+            "turns": [[[m.role, m.content] for m in some] for some in each.answers.turns or ()],
             "verdicts": [[v.value, v.reason, dict(v.parts)] for v in each.verdicts],
             "greedy": each.greedy,
             "version": each.version,
@@ -174,13 +189,22 @@ def frozen(scored: Sequence[Scored], prompts: Sequence[Prompt]) -> list[dict[str
     ]
 
 
+def _plain(sample: Sample) -> list[Any]:
+    mask = None if sample.mask is None else list(sample.mask)
+    return [list(sample.ids), list(sample.logps), sample.truncated, mask]
+
+
 def thawed(rows: Sequence[Mapping[str, Any]], prompts: Sequence[Prompt]) -> list[Scored]:
     """What `frozen` gave, as it was."""
     out = []
     for row in rows:
-        samples = tuple(Sample(tuple(ids), tuple(logps), cut) for ids, logps, cut in row["samples"])
+        samples = tuple(
+            Sample(tuple(ids), tuple(logps), cut, None if mask is None else tuple(mask))
+            for ids, logps, cut, mask in row["samples"]
+        )
         verdicts = tuple(Verdict(value, reason, parts) for value, reason, parts in row["verdicts"])
-        answers = Answers(prompts[row["prompt"]], samples, tuple(row["texts"]))
+        turns = tuple(tuple(Message(*each) for each in some) for some in row["turns"]) or None
+        answers = Answers(prompts[row["prompt"]], samples, tuple(row["texts"]), turns)
         out.append(Scored(answers, verdicts, row["greedy"], row["version"], row["id"]))
     return out
 
