@@ -13,7 +13,7 @@ from hizala.core.ops import kernels
 from hizala.engines.policy import native
 from hizala.engines.policy.arch import parse
 from hizala.engines.policy.cache import CachedDecoder
-from hizala.engines.policy.compiled import PLACES, CompiledDecoder, covering
+from hizala.engines.policy.compiled import CHUNK, PLACES, CompiledDecoder, covering
 from hizala.engines.policy.decoder import Decoder
 
 pytestmark = pytest.mark.skipif(shutil.which("cc") is None, reason="no C compiler on this machine")
@@ -46,7 +46,7 @@ def decoder(kind="qwen3", heads=4, kv=2, d=16, **extra):
         "rms_norm_eps": 1e-6,
         "hidden_act": "silu",
         "tie_word_embeddings": True,
-        "max_position_embeddings": 512,
+        "max_position_embeddings": 2048,
         "rope_theta": 1e4,
     }
     module = Decoder(parse(config | extra))
@@ -130,6 +130,16 @@ def test_more_rows_of_one_prompt_than_are_worked_on_together(fast):
     ours = played(CompiledDecoder(module, fast, 41, 30), prompts, 40, 7)
     theirs, exact = (played(CachedDecoder(m, 41, 30), prompts, 40, 7) for m in (module, precise(module)))
     near(ours, theirs, exact)
+
+
+@torch.no_grad()
+def test_prompts_longer_than_what_goes_through_the_layers_together(fast):
+    module = decoder()
+    generator = torch.Generator().manual_seed(0)
+    prompts = [torch.randint(0, VOCAB, (n,), generator=generator).tolist() for n in (CHUNK, 2 * CHUNK + 77, 3)]
+    decoders = [CompiledDecoder(module, fast, 3, 1200), *(CachedDecoder(m, 3, 1200) for m in (module, precise(module)))]
+    near(*(torch.stack([p.logits for p in of.prefill(prompts)]).log_softmax(-1) for of in decoders))
+    near(*(played(of, prompts, 1, 5) for of in decoders))
 
 
 @torch.no_grad()

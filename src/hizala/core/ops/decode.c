@@ -187,6 +187,31 @@ static void attend(const Shape *s, const char *q, const uint32_t *prompt, long l
     }
 }
 
+/* n tokens of one prompt, the first at place `from`: each sees those up to itself; q (n, heads, d words) -> out in its
+ * place. */
+static void attend_prompt(const Shape *s, char *q, const uint32_t *state, long from, long n, float *scores, long stride, uint32_t *queries, float *sums) {
+    long rep = s->heads / s->kv, dw = s->wide ? s->d : s->d / 2, size = s->wide ? 4 : 2, step = TOGETHER;
+    for (long h = 0; h < s->kv; h++) {
+        const uint32_t *keys = state + h * 2 * dw * s->places, *values = keys + dw * s->places;
+        for (long begun = 0; begun < n; begun += step) {
+            long count = least(step, n - begun), whole = (from + begun + count + 15) & ~15L;
+            for (long i = 0; i < count; i++)
+                memcpy(queries + i * rep * dw, q + ((begun + i) * s->heads + h * rep) * s->d * size, (size_t)(rep * s->d * size));
+            times(s->wide, queries, dw, keys, s->places, 0, scores, stride, count * rep, whole, dw, WRITE);
+            float *gathered = (float *)queries;
+            for (long i = 0; i < count * rep; i++)
+                sums[i] = soften_row(s->wide, scores + i * stride, from + begun + i / rep + 1, whole, 0, 0, s->scale);
+            times(s->wide, (uint32_t *)scores, stride, values, s->d, 0, gathered, s->d, count * rep, s->d, s->wide ? whole : whole / 2, WRITE);
+            for (long i = 0; i < count; i++)
+                for (long r = 0; r < rep; r++) {
+                    float *o = gathered + (i * rep + r) * s->d, share = 1.0f / sums[i * rep + r];
+                    for (long c = 0; c < s->d; c++) o[c] *= share;
+                    as_words(s->wide, o, s->d, q + ((begun + i) * s->heads + h * rep + r) * s->d * size);
+                }
+        }
+    }
+}
+
 /* Bytes of scratch memory `decode_step` needs for so many rows and places in all. */
 long decode_scratch(const int64_t *shape, long rows, long longest) {
     long hidden = shape[1], heads = shape[2], kv = shape[3], d = shape[4], inner = shape[5];
@@ -194,7 +219,10 @@ long decode_scratch(const int64_t *shape, long rows, long longest) {
     return 4 * (rows * (hidden + wide_row + word_row) + m * (longest + 48) + m * (d + 1)) + 16 * rows * 4 + 16 * 64;
 }
 
-/* shape: as in Shape; table: (layers, AT_LAYER) addresses, then embedding, final norm, head; cosine, sine: (positions, d).
+/* Without `slot`, the rows are tokens of one prompt, one after another, whose state stands at prompt[0] with `places` of
+ * the shape; only the last one's logits are written. With it, the next token of each row:
+ *
+ * shape: as in Shape; table: (layers, AT_LAYER) addresses, then embedding, final norm, head; cosine, sine: (positions, d).
  * tokens, positions, slot, prompt, length: (rows) of each row: its token, the token's position, the address of its slot
  * in the first layer, that of its prompt and its length. A layer's slot is `slot_step` words after that of the one
  * before. logits: (rows, vocab). longest: most places any row sees, in whole registers. */
@@ -214,11 +242,11 @@ int decode_step(const int64_t *shape, float eps, float scale, const int64_t *tab
     const int64_t *last = table + s.layers * AT_LAYER;
     for (long i = 0; i < n; i++) {
         memcpy(x + i * s.hidden, (const float *)last[0] + tokens[i] * s.hidden, (size_t)s.hidden * 4);
-        own[i] = positions[i] - length[i];
-        slots[i] = (uint32_t *)slot[i];
+        own[i] = slot ? positions[i] - length[i] : positions[i];
+        slots[i] = (uint32_t *)(slot ? slot[i] : prompt[0]);
     }
     /* Rows of one prompt stand together in `order`, at most TOGETHER of them; `ends` says where each lot ends. */
-    for (long i = 0; i < n; i++) {
+    for (long i = 0; slot && i < n; i++) {
         long begun = placed, known = 0;
         for (long j = 0; j < i && !known; j++) known = prompt[j] == prompt[i];
         if (known) continue;
@@ -245,6 +273,7 @@ int decode_step(const int64_t *shape, float eps, float scale, const int64_t *tab
                 append(&s, key, key + kv, keys, keys + dw * s.places, own[i]);
             }
         }
+        if (!slot) attend_prompt(&s, words_of, slots[0], own[0], n, scores, width, queries, sums);
         /* The attended heads take the place of the queries: each lot has copied its own before it writes. */
         for (long g = 0, begun = 0; g < groups; begun = ends[g++]) {
             long i = order[begun], np = (length[i] + 15) & ~15L;
@@ -262,9 +291,77 @@ int decode_step(const int64_t *shape, float eps, float scale, const int64_t *tab
         for (long i = 0; i < n; i++) slots[i] += slot_step;
     }
     long k = s.wide ? s.hidden : s.hidden / 2;
+    if (!slot) x += (n - 1) * s.hidden, n = 1;
     norm_rows(s.wide, x, (const float *)last[1], words_of, n, s.hidden, eps);
     times(s.wide, (uint32_t *)words_of, k, (const uint32_t *)last[2], COLUMNS, k * COLUMNS, logits, s.vocab, n, s.vocab, k, WRITE);
     return 0;
+}
+
+/* Logits in an order of unsigned integers. */
+static inline uint32_t ordered(float x) {
+    uint32_t u;
+    memcpy(&u, &x, 4);
+    /* The two zeros are equal. */
+    return u > 0x80000000u ? ~u : u | 0x80000000u;
+}
+
+/* Where rows of logits are cut: the likeliest that hold `share` of what is not below floor[i], which becomes the smallest
+ * logit kept; last: the column up to which those equal to it are. By digits of the logits, highest first: `room_for` has
+ * place for d weights, d columns and the 2048 sums of a digit. */
+void nucleus(const float *logits, float *floors, int64_t *last, const double *share, void *room_for, long rows, long d) {
+    enum { DIGITS = 2048 };
+    double *mass = room_for;
+    float *weights = (float *)(mass + DIGITS);
+    int32_t *columns = (int32_t *)(weights + d);
+    for (long i = 0; i < rows; i++, logits += d) {
+        __m512 top = _mm512_set1_ps(-INFINITY), sum = _mm512_setzero_ps(), low = _mm512_set1_ps(floors[i]);
+        for (long j = 0; j < d; j += 16) top = _mm512_mask_max_ps(top, first(d - j), top, _mm512_maskz_loadu_ps(first(d - j), logits + j));
+        __m512 highest = _mm512_set1_ps(_mm512_reduce_max_ps(top));
+        double total = 0.0, before = 0.0;
+        for (long j = 0; j < d; j += 16) {
+            __m512 z = _mm512_maskz_loadu_ps(first(d - j), logits + j);
+            __mmask16 in = _mm512_cmp_ps_mask(z, low, _CMP_GE_OQ) & first(d - j);
+            __m512 e = _mm512_maskz_mov_ps(in, exp_fine(_mm512_sub_ps(z, highest)));
+            _mm512_mask_storeu_ps(weights + j, first(d - j), e);
+            sum = _mm512_add_ps(sum, e);
+            if (j % 256 == 240 || j + 16 >= d) total += (double)_mm512_reduce_add_ps(sum), sum = _mm512_setzero_ps();
+        }
+        double wanted = *share * total;
+        long count = d;
+        uint32_t prefix = 0;
+        for (int shift = 21; shift >= -1; shift -= 11) {
+            int right = shift < 0 ? 0 : shift;
+            uint32_t size = shift < 0 ? 1024 : DIGITS;
+            memset(mass, 0, DIGITS * sizeof *mass);
+            for (long c = 0; c < count; c++) {
+                long j = shift == 21 ? c : columns[c];
+                mass[ordered(logits[j]) >> right & (size - 1)] += (double)weights[j];
+            }
+            /* Rounding may leave the sum short of what is wanted: then the lowest digit is the one. */
+            long found = -1;
+            for (long digit = size - 1; digit >= 0; digit--) {
+                if (mass[digit] == 0.0) continue;
+                if (found >= 0) before += mass[found];
+                found = digit;
+                if (before + mass[digit] >= wanted) break;
+            }
+            prefix = prefix << (shift < 0 ? 10 : 11) | (uint32_t)found;
+            long kept = 0;
+            for (long c = 0; c < count; c++) {
+                long j = shift == 21 ? c : columns[c];
+                if (ordered(logits[j]) >> right == prefix && weights[j] > 0.0f) columns[kept++] = (int32_t)j;
+            }
+            count = kept;
+        }
+        last[i] = d - 1;
+        if (count == 0) continue; /* Not a number: nothing is below or above it. */
+        floors[i] = logits[columns[0]];
+        for (long c = 0; c < count; c++, before += (double)weights[columns[0]])
+            if (before >= wanted && c) {
+                last[i] = columns[c - 1];
+                break;
+            }
+    }
 }
 
 enum { LOT = 256 };

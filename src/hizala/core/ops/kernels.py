@@ -73,11 +73,19 @@ class Kernels(Protocol):
         """Tokens (R,) drawn from softmax(float32 logits (R, V) / temperature) by numbers (R,) float64 in [0, 1), and
         their log-probs (R,)."""
 
+    def nucleus(self, logits: Tensor, floor: Tensor, share: float) -> tuple[Tensor, Tensor]:
+        """The smallest float32 logit kept of each row (R,), and the column up to which those equal to it are; see
+        `core.ops.nucleus`."""
+
     def packed(self, weight: Tensor, *, wide: bool) -> Tensor:
         """A float32 weight (out, in) as words for `decode_step`, float32 where `wide`, else rounded to bfloat16."""
 
     def decode_step(self, model: DecodeModel, rows: DecodeRows, logits: Tensor) -> None:
         """The next token of each row through all layers; its float32 logits (rows, V) are written."""
+
+    def decode_prompt(self, model: DecodeModel, tokens: Tensor, first: int, state: Tensor) -> Tensor:
+        """Tokens (n,) of one prompt, from place `first` on, through all layers: their keys and values are written into
+        `state`, which holds those before them; the float32 logits (V,) of what follows."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)

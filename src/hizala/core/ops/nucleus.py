@@ -7,6 +7,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from hizala.core.ops import kernels
+
 # The likeliest tokens that are put in order first: they nearly always hold the share that is asked for.
 FEW = 128
 
@@ -48,6 +50,9 @@ def nucleus(logits: Tensor, floor: Tensor, share: float) -> Cut:
     Source: Holtzman et al. 2020, arXiv:1904.09751, sec. 3.1.
     """
     columns = logits.shape[-1]
+    fast = kernels.drawing(logits)
+    if fast is not None:
+        return Cut(*fast.nucleus(logits, floor, share))
     top = logits.amax(-1, keepdim=True)
     # In float64: sums over a large vocabulary in float32 would move the cut.
     mass = torch.where(logits >= floor[:, None], (logits - top).exp_(), 0).sum(-1, dtype=torch.float64) * share

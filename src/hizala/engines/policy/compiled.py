@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import cast
 
 import torch
@@ -11,10 +12,12 @@ from torch import Tensor
 from hizala.core.ops import kernels
 from hizala.core.ops.kernels import DecodeModel, DecodeRows, Kernels
 from hizala.engines.policy.decoder import Decoder, Layer, Linear, Norm
-from hizala.engines.policy.prefill import Prefix, prefilled
+from hizala.engines.policy.prefill import Prefix
 
 # Places of a row's own keys and values at first; they double when a response outgrows them.
 PLACES = 64
+# Tokens of a prompt that go through all layers together.
+CHUNK = 512
 
 
 def covering(module: Decoder) -> Kernels | None:
@@ -113,32 +116,40 @@ class CompiledDecoder:
             own[..., 0, :].view(*shape[:3], words, places)[..., :old] = before[..., 0, :].view(*shape[:3], words, old)
             own[..., 1, : words * old] = before[..., 1, :]
         self._own, self._places = own, places
-        step = arch.kv_heads * 2 * words * places
+        self._model = self._described(places, self._scratch)
+
+    def _described(self, places: int, scratch: dict[int, Tensor]) -> DecodeModel:
+        """The decoder over keys and values with so many places."""
+        arch = self.module.arch
         sizes = (arch.layers, arch.hidden, arch.heads, arch.kv_heads, arch.head_dim, arch.intermediate)
-        self._model = DecodeModel(
+        return DecodeModel(
             torch.tensor([*sizes, arch.vocab_size, int(self._wide), places]),
             self._table,
             self._cosine,
             self._sine,
             arch.eps,
             arch.attention_scale,
-            step,
-            self._scratch,
+            arch.kv_heads * 2 * self._words * places,
+            scratch,
         )
 
     def prefill(self, prompts: Sequence[Sequence[int]]) -> list[Prefix]:
         """The state after each prompt."""
-        whole, logits = prefilled(self.module, prompts)
-        return [Prefix(self._packed(whole[:, p, ..., : len(t), :]), logits[p], len(t)) for p, t in enumerate(prompts)]
+        threads = max(1, min(torch.get_num_threads(), len(prompts)))
+        if threads == 1:
+            return [self._prefix(prompt, self._scratch) for prompt in prompts]
+        parts = [prompts[i::threads] for i in range(threads)]
+        with ThreadPoolExecutor(threads) as pool:
+            done = list(pool.map(lambda part: [self._prefix(prompt, {}) for prompt in part], parts))
+        return [done[i % threads][i // threads] for i in range(len(prompts))]
 
-    def _packed(self, state: Tensor) -> Tensor:
-        """(layers, 2, kv, tokens, d) as words (layers, kv, 2, words * places): keys turned over, values as rows."""
-        state = torch.nn.functional.pad(state, (0, 0, 0, -state.shape[3] % 16)).contiguous()
-        keys = state[:, 0].contiguous().view(torch.int32).transpose(2, 3)
-        values = state[:, 1].contiguous()
-        if not self._wide:
-            values = values.view(*values.shape[:2], -1, 2, values.shape[3]).transpose(3, 4)
-        return torch.stack((keys.flatten(2), values.contiguous().view(torch.int32).flatten(2)), dim=2)
+    def _prefix(self, prompt: Sequence[int], scratch: dict[int, Tensor]) -> Prefix:
+        arch, places = self.module.arch, -(-len(prompt) // 16) * 16
+        state = torch.zeros(arch.layers, arch.kv_heads, 2, self._words * places, dtype=torch.int32)
+        model, tokens = self._described(places, scratch), torch.tensor(prompt)
+        for first in range(0, len(prompt), CHUNK):
+            logits = self.fast.decode_prompt(model, tokens[first : first + CHUNK], first, state)
+        return Prefix(state, logits, len(prompt))
 
     def load(self, prefix: Prefix, row: int) -> None:
         """Let a row continue a prefix."""

@@ -200,6 +200,13 @@ class _Native:
         self._call("draw_tokens", logits, uniforms.contiguous(), temperature, tokens, logps, spare, rows, columns)
         return tokens, logps
 
+    def nucleus(self, logits: Tensor, floor: Tensor, share: float) -> tuple[Tensor, Tensor]:
+        logits, (rows, columns) = logits.contiguous(), logits.shape
+        floor, last = floor.clone(), torch.empty(rows, dtype=torch.int64)
+        spare = torch.empty(2048 + columns, dtype=torch.float64)
+        self._call("nucleus", logits, floor, last, torch.tensor(share, dtype=torch.float64), spare, rows, columns)
+        return floor, last
+
     def packed(self, weight: Tensor, *, wide: bool) -> Tensor:
         weight = weight.detach().contiguous()
         out, inside = weight.shape
@@ -209,20 +216,31 @@ class _Native:
 
     def decode_step(self, model: kernels.DecodeModel, rows: kernels.DecodeRows, logits: Tensor) -> None:
         longest = int(rows.positions.max()) + 1
-        head = (model.shape, model.eps, model.scale, model.table, model.cosine, model.sine)
         parts = max(1, min(torch.get_num_threads(), len(logits)))
 
         def part(first: int, stop: int) -> int:
-            number = -(-first * parts // len(logits))
-            size = self._call("decode_scratch", model.shape, stop - first, longest) + 64
-            spare = model.scratch.get(number)
-            if spare is None or len(spare) < size:
-                spare = model.scratch[number] = torch.empty(2 * size, dtype=torch.uint8)
             mine = (column[first:stop] for column in rows)
-            work = (logits[first:stop], spare[-spare.data_ptr() % 64 :], model.step, longest, stop - first)
-            return self._call("decode_step", *head, *mine, *work)
+            number = -(-first * parts // len(logits))
+            return self._decode(model, number, (*mine, logits[first:stop]), longest, stop - first)
 
         self._in_threads("decode_step", len(logits), part)
+
+    def decode_prompt(self, model: kernels.DecodeModel, tokens: Tensor, first: int, state: Tensor) -> Tensor:
+        n, logits = len(tokens), torch.empty(int(model.shape[6]))
+        address = torch.tensor([state.data_ptr()])
+        rows = (tokens, torch.arange(first, first + n), None, address, None, logits)
+        self._decode(model, 0, rows, first + n, n)
+        return logits
+
+    def _decode(
+        self, model: kernels.DecodeModel, number: int, rows: tuple[Tensor | None, ...], longest: int, n: int
+    ) -> int:
+        size = self._call("decode_scratch", model.shape, n, longest) + 64
+        spare = model.scratch.get(number)
+        if spare is None or len(spare) < size:
+            spare = model.scratch[number] = torch.empty(2 * size, dtype=torch.uint8)
+        head = (model.shape, model.eps, model.scale, model.table, model.cosine, model.sine)
+        return self._call("decode_step", *head, *rows, spare[-spare.data_ptr() % 64 :], model.step, longest, n)
 
     def _over_heads(self, name: str, heads: int, *values: Tensor | float | None) -> None:
         self._in_threads(name, heads, lambda first, stop: self._call(name, *values, first, stop))
