@@ -107,7 +107,8 @@ def test_arguments_decide_where_a_call_is_allowed_in_part(machine: str) -> None:
     assert decide(code, arch, known["ioctl"], 0, 0x5401) == ALLOW
     assert decide(code, arch, known["ioctl"], 0, 0x5412) == errno.EPERM  # TIOCSTI types into a terminal
     assert decide(code, arch, known["prctl"], 15) == ALLOW
-    assert decide(code, arch, known["prctl"], 22) == errno.EPERM  # PR_SET_SECCOMP
+    for option in (1, 4, 22, 35):  # PR_SET_PDEATHSIG, PR_SET_DUMPABLE, PR_SET_SECCOMP, PR_SET_MM
+        assert decide(code, arch, known["prctl"], option) == errno.EPERM
 
 
 @pytest.mark.parametrize("machine", MACHINES)

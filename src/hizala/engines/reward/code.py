@@ -11,7 +11,7 @@ from typing import Annotated, Literal
 from hizala.engines.reward.answers import shown
 from hizala.engines.reward.base import RewardContext, last_turn
 from hizala.engines.reward.sandbox.cases import Case, read_cases
-from hizala.engines.reward.sandbox.judge import Judge, Result, check_language
+from hizala.engines.reward.sandbox.judge import Judge, Result
 from hizala.engines.reward.sandbox.sandbox import Isolation, Sandbox
 from hizala.engines.reward.sandbox.spec import MIB, Language, Limits
 from hizala.errors import DataError
@@ -123,7 +123,7 @@ class Code:
         for g, group in enumerate(groups):
             try:
                 cases = read_cases(group.meta.get("tests"))
-                check_language(self.sandbox, cases)
+                self.judge.check(cases)
             except DataError as error:
                 table.update({(g, i): Verdict(None, f"tests: {error.message}") for i in range(len(group.responses))})
                 continue

@@ -15,7 +15,7 @@ from hizala.engines.reward.sandbox.inside import encode
 from hizala.engines.reward.sandbox.process import Process
 from hizala.engines.reward.sandbox.sandbox import Sandbox
 from hizala.engines.reward.sandbox.spec import Limits
-from hizala.errors import ConfigError, DataError
+from hizala.errors import DataError
 
 _SERVE = ("-s", "-S", "-B", "{box}/inside", "serve", "{file}")
 _TEST = ("-s", "-S", "-B", "{box}/inside", "test", "-")
@@ -55,6 +55,12 @@ class Judge:
         """The results of each program's tests, in order; with `stop_early` those that were run."""
         return list(self._pool.map(lambda pair: self.one(*pair), work))
 
+    def check(self, cases: Sequence[Case]) -> None:
+        """Raises DataError where tests call functions in a language whose functions cannot be called."""
+        if self.sandbox.language.name != "python" and not all(isinstance(case, Streams) for case in cases):
+            language = self.sandbox.language.name
+            raise DataError(f"functions of {language} cannot be called: give tests of input and output")
+
     def close(self) -> None:
         """Wait for what runs and end the threads."""
         self._pool.shutdown()
@@ -92,8 +98,7 @@ class Judge:
                 assert isinstance(case, Streams)
                 yield self._streams(source, case)
             return
-        if self.sandbox.language.name != "python":
-            raise ConfigError(f"functions are called in Python, not in {self.sandbox.language.name}")
+        self.check(alike)
         yield from self._served(source, alike)
 
     def _streams(self, source: str, case: Streams) -> tuple[Result, bool]:
@@ -240,9 +245,3 @@ def _unlike(sent: Any) -> str:
     if isinstance(sent, dict) and sent.get("t") == "mine":
         return "it returned an object that is no plain data"
     return "wrong value"
-
-
-def check_language(sandbox: Sandbox, cases: Sequence[Case]) -> None:
-    """Raises DataError where tests call functions in a language whose functions cannot be called."""
-    if sandbox.language.name != "python" and not all(isinstance(case, Streams) for case in cases):
-        raise DataError(f"functions of {sandbox.language.name} cannot be called: give tests of input and output")

@@ -40,9 +40,17 @@ class MemoryBound:
 
     def limit(self, size: int) -> None:
         """Set the bound in bytes. Raises OSError when it cannot be set."""
-        if size != self._set:
-            (self.directory / self._limit).write_text(str(size))
-            self._set = size
+        if size == self._set:
+            return
+        self._without_swap(size)  # first and last: it may never be below the other
+        (self.directory / self._limit).write_text(str(size))
+        self._without_swap(size)
+        self._set = size
+
+    def _without_swap(self, size: int) -> None:
+        file, value = ("memory.swap.max", 0) if self._limit == "memory.max" else ("memory.memsw.limit_in_bytes", size)
+        with suppress(OSError):  # a kernel that does not count swap has no such file
+            (self.directory / file).write_text(str(value))
 
     def take(self, pid: int) -> None:
         """Move a process in; what it starts is in too. Raises OSError when it cannot be moved."""

@@ -46,7 +46,7 @@ class Process:
         self.stdout, self.stderr = bytearray(), bytearray()
         self._popen, self._status, self._bound = popen, status, bound
         self._report = bytearray()
-        self._init: int | None = None  # process 1 inside, as it is numbered here
+        self.init: int | None = None  # process 1 inside, as it is numbered out here
         self._handle: int | None = None
         self._feed = memoryview(b"")
         self._last = False
@@ -72,10 +72,10 @@ class Process:
         while b"\n" not in self._report and not self._closed() and time.monotonic() < until:
             self._turn(0.05)
         try:
-            self._init = int(json.loads(self._report.split(b"\n")[0])["child-pid"])
-            self._handle = os.pidfd_open(self._init)
+            self.init = int(json.loads(self._report.split(b"\n")[0])["child-pid"])
+            self._handle = os.pidfd_open(self.init)
             if self._bound is not None:
-                self._bound.take(self._init)
+                self._bound.take(self.init)
             if start is not None:
                 os.write(start, b"x")
         except (ValueError, KeyError, OSError) as error:
@@ -180,10 +180,10 @@ class Process:
         now = time.monotonic()
         if now > self.deadline:
             return self.stop("time")
-        if now - self._looked < _TICK or self._init is None:
+        if now - self._looked < _TICK or self.init is None:
             return None
         self._looked = now
-        root = f"/proc/{self._init}/root"
+        root = f"/proc/{self.init}/root"
         memory = cpu = 0.0
         with suppress(OSError):
             if os.stat(root).st_dev == _OUTSIDE:
@@ -214,7 +214,7 @@ class Process:
             with suppress(OSError):
                 signal.pidfd_send_signal(self._handle, signal.SIGKILL)
         with suppress(OSError):
-            if self._init is None:
+            if self.init is None:
                 os.killpg(self._popen.pid, signal.SIGKILL)
         self._popen.kill()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import shutil
 import subprocess
@@ -21,6 +22,7 @@ from hizala.errors import SandboxError
 from hizala.records import Finding
 
 Isolation = Literal["bubblewrap", "none_i_trust_the_code"]
+_NUMBERS = itertools.count()  # of slots, over all sandboxes of this process
 
 
 @dataclass(slots=True)
@@ -120,10 +122,10 @@ class Sandbox:
         with self._lock:
             if self._free:
                 return self._free.pop()
-            slot = _Slot(len(self._slots), None)
+            slot = _Slot(next(_NUMBERS), None)
             self._slots.append(slot)
         if self.tools.bwrap:
-            slot.bound = memory.MemoryBound.make(os.getpid() + slot.number)
+            slot.bound = memory.MemoryBound.make(slot.number)
         return slot
 
     def give(self, slot: _Slot) -> None:

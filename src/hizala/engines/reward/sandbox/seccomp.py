@@ -63,7 +63,8 @@ _IOCTLS = (  # what terminals, pipes and files are asked; nothing that puts inpu
     *(0x5401, 0x5402, 0x5403, 0x5404, 0x540F, 0x5410, 0x5413),  # TCGETS, TCSETS*, TIOC[GS]PGRP, TIOCGWINSZ
     *(0x541B, 0x5421, 0x5450, 0x5451),  # FIONREAD, FIONBIO, FIONCLEX, FIOCLEX
 )
-_PRCTLS = (1, 2, 3, 15, 16, 23, 38, 39)  # PDEATHSIG get and set, get dumpable, name, capability bounds, no_new_privs
+# Name, no_new_privs, and questions. Not PR_SET_PDEATHSIG: a program would outlive the one who started it.
+_PRCTLS = (2, 3, 15, 16, 23, 38, 39)
 _AF_UNIX = 1
 _ARGUMENTS: Mapping[str, tuple[int, str, tuple[int, ...]]] = {
     "clone": (0, "none of", (_NAMESPACES,)),
