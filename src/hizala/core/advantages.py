@@ -89,7 +89,7 @@ def dr_grpo(rewards: Tensor, groups: Tensor) -> Tensor:
     return _centred(rewards, scored, place, size)
 
 
-@advantage("rloo", source="Ahmadian et al. 2024, arXiv:2402.14740, sec. 3; Kool et al. 2019")
+@advantage("rloo", source="Ahmadian et al. 2024, arXiv:2402.14740, section REINFORCE Leave-One-Out; Kool et al. 2019")
 def rloo(rewards: Tensor, groups: Tensor) -> Tensor:
     """Leave-one-out: the reward less the mean reward of the other responses to the same prompt.
 
@@ -102,8 +102,8 @@ def rloo(rewards: Tensor, groups: Tensor) -> Tensor:
         groups: (R,) group of each response, non-decreasing.
     Returns:
         (R,) float64; NaN where the reward is; 0 in a group of one scored response, which has no baseline.
-    Source: Ahmadian et al. 2024, arXiv:2402.14740, sec. 3; first in Kool et al. 2019, "Buy 4 REINFORCE samples, get a
-        baseline for free!".
+    Source: Ahmadian et al. 2024, arXiv:2402.14740, section REINFORCE Leave-One-Out; first in Kool et al. 2019, "Buy 4
+        REINFORCE samples, get a baseline for free!".
     Differs: TRL 1.16 and OpenRLHF compute this; verl leaves a group of one its raw reward.
     """
     scored, place, size = _known(rewards, groups)
@@ -149,7 +149,7 @@ def gpg(rewards: Tensor, groups: Tensor) -> Tensor:
     return centred * (float(scored.sum()) / kept if kept else 1.0)
 
 
-@advantage("maxrl", source="Tajwar et al. 2026, arXiv:2602.02710, sec. 4")
+@advantage("maxrl", source="Tajwar et al. 2026, arXiv:2602.02710, thm. 1")
 def maxrl(rewards: Tensor, groups: Tensor) -> Tensor:
     """Maximum-likelihood advantage: the distance from the group's mean, in units of that mean.
 
@@ -164,7 +164,8 @@ def maxrl(rewards: Tensor, groups: Tensor) -> Tensor:
         (R,) float64; NaN where the reward is; 0 in a group without a reward above 0.
     Raises:
         ConfigError: a reward below 0, for which the quotient has no meaning.
-    Source: Tajwar et al. 2026, arXiv:2602.02710, sec. 4.
+    Source: Tajwar et al. 2026, arXiv:2602.02710, thm. 1 (the mean over right responses), with the mean over all of them
+        as its control variate.
     Differs: TRL 1.16, OpenRLHF and verl 0.9.1 have no such advantage.
     """
     if bool((rewards < 0).any()):
@@ -178,7 +179,7 @@ def maxrl(rewards: Tensor, groups: Tensor) -> Tensor:
     return centred / torch.where(mean > 0, mean, 1.0)[place]
 
 
-@advantage("reinforce_pp_baseline", source="Hu et al. 2025, arXiv:2501.03262, sec. 3")
+@advantage("reinforce_pp_baseline", source="Hu et al. 2025, arXiv:2501.03262, section REINFORCE++")
 def reinforce_pp_baseline(rewards: Tensor, groups: Tensor, count: Tensor) -> Tensor:
     """REINFORCE++ with a baseline: the reward less its group's mean, in standard deviations of the whole batch.
 
@@ -190,13 +191,13 @@ def reinforce_pp_baseline(rewards: Tensor, groups: Tensor, count: Tensor) -> Ten
         count: (R,) sampled tokens of each response: how often it stands in the batch's mean and deviation.
     Returns:
         (R,) float64; NaN where the reward is; 0 where no group's rewards differ.
-    Source: Hu et al. 2025, arXiv:2501.03262, sec. 3 (REINFORCE++ with baseline).
+    Source: Hu et al. 2025, arXiv:2501.03262, section REINFORCE++ with baseline.
     Differs: the paper's formula does not say what a mean is over; verl computes this, OpenRLHF with divisor N.
     """
     return whitened(dr_grpo(rewards, groups), weight=count)
 
 
-@advantage("reinforce_pp", source="Hu et al. 2025, arXiv:2501.03262, sec. 3", unit="token")
+@advantage("reinforce_pp", source="Hu et al. 2025, arXiv:2501.03262, section REINFORCE++", unit="token")
 def reinforce_pp(
     token_rewards: Tensor, count: Tensor, *, gamma: Annotated[float, Bound(ge=0, le=1)] = 1.0
 ) -> tuple[Tensor, Tensor]:
@@ -210,7 +211,7 @@ def reinforce_pp(
         gamma: discount a token, [0, 1].
     Returns:
         (N,) advantages and (N,) returns G, float64; NaN before a reward that is NaN.
-    Source: Hu et al. 2025, arXiv:2501.03262, sec. 3.
+    Source: Hu et al. 2025, arXiv:2501.03262, section REINFORCE++.
     Differs: verl computes this; OpenRLHF's deviation has divisor N in place of N - 1.
     """
     returns = to_go(token_rewards.double(), count, gamma)

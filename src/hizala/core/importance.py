@@ -39,7 +39,8 @@ def mismatch(old: SeqLogps, sampler: SeqLogps) -> Mismatch:
         sampler: the same as the sampler reported them.
     Returns:
         The figures; 0 and an effective sample size of 1 where there are no tokens.
-    Source: effective sample size: Kish 1965, "Survey Sampling", sec. 8.2; Liu 2001, doi:10.1007/978-0-387-76371-2.
+    Source: effective sample size: Kish 1965, "Survey Sampling"; of importance weights: Kong, Liu & Wong 1994,
+        doi:10.1080/01621459.1994.10476469.
     """
     delta = (old.tokens - sampler.tokens).detach().double()
     if not len(delta):
@@ -80,8 +81,8 @@ def weights(
         low: >= 0, lower bound.
     Returns:
         (N,) weights >= 0, no gradient. A masked token leaves the numerator of a loss and not its denominator.
-    Source: truncated: Ionides 2008, doi:10.1198/106186008X320456, sec. 2, for rollouts Yao et al. 2025,
-        https://fengyao.notion.site/off-policy-rl; masked: Ling Team 2025, arXiv:2510.18855, sec. 3 (IcePop).
+    Source: truncated: Ionides 2008, doi:10.1198/106186008X320456; for rollouts Yao et al. 2025,
+        https://fengyao.notion.site/off-policy-rl; masked: Ling Team 2025, arXiv:2510.18855 (IcePop).
     Differs: TRL 1.16 has token and sequence, not geometric; its default is sequence, masked above 3. OpenRLHF and verl
         have all three.
     """

@@ -52,7 +52,7 @@ def cosine_length(
         beyond: reward of a response at or beyond the limit, whatever its answer.
     Returns:
         (R,) rewards.
-    Source: Yeo et al. 2025, arXiv:2502.03373, sec. 4.2 and its cosine reward; the defaults are theirs.
+    Source: Yeo et al. 2025, arXiv:2502.03373, the cosine reward; the defaults are theirs.
     """
     n, good = np.asarray(length, dtype=np.float64), np.asarray(right, dtype=bool)
     short, long = np.where(good, right_short, wrong_short), np.where(good, right_long, wrong_long)
@@ -73,7 +73,7 @@ def whiten(values: Tensor, *, weight: Tensor | None = None, centre: bool = True,
     Returns:
         The same shape, float64; NaN where the value is; values that are all the same have no deviation, and become 0.
     Source: Schulman et al. 2017, arXiv:1707.06347, has no such step; it is the one of its authors' code, described in
-        Huang et al. 2024, arXiv:2403.17031, sec. 3 (whitening).
+        Huang et al. 2024, arXiv:2403.17031.
     Differs: verl computes this (equal values: rounding decides); OpenRLHF's variance has divisor W.
     """
     x = values.double()
