@@ -9,8 +9,9 @@ import pytest
 
 from hizala.core.stats.benchmark_quality import Ratings, overlapping, quality
 from hizala.core.stats.bootstrap import wilson
-from hizala.core.stats.strata import stratified_mean, weighted_shares
+from hizala.core.stats.strata import mean_of, stratified_mean, weighted_shares
 from hizala.errors import EvalError
+from hizala.records import Estimate
 
 
 def test_parts_count_alike() -> None:
@@ -42,6 +43,15 @@ def test_intervals_of_weighted_shares_cover() -> None:
         found = weighted_shares(seen.tolist(), n, w)
         held.append(found.low <= truth <= found.high)
     assert 0.93 <= np.mean(held) <= 0.97
+
+
+def test_a_mean_of_estimates_adds_their_half_widths_in_squares() -> None:
+    one, two = Estimate(0.5, 0.2, 0.9, 10), Estimate(1.5, 1.1, 1.8, 5, 1)
+    found = mean_of([one, two])
+    assert (found.value, found.low, found.high) == pytest.approx((1.0, 1 - 0.25, 1 + 0.25))
+    assert (found.n, found.unscored) == (15, 1)
+    with pytest.raises(EvalError, match="all at one level"):
+        mean_of([one, Estimate(1, 0, 2, 3, level=0.9)])
 
 
 def made(value: list[float], width: float, spread: float = 1.0) -> Ratings:

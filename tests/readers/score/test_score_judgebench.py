@@ -100,3 +100,15 @@ def test_what_a_row_lacks_cannot_decide() -> None:
         score("judgebench", [ROW], use="scores")
     with pytest.raises(ConfigError, match="use"):
         score("judgebench", [ROW], use="dice")
+
+
+def test_pairs_of_another_benchmark_are_refused(published: Find, tmp_path: Path) -> None:
+    index = published("judgebench/pairs_index.jsonl.gz")
+    path = published(f"judgebench/{TABLES[0]}.jsonl.gz")
+    assert score("judgebench", path, pairs=index).scores == score("judgebench", path).scores
+    with pytest.raises(EvalError, match="line 1 is of the pair 'p', which the benchmark does not have"):
+        score("judgebench", [ROW], pairs=index)
+    known = tmp_path / "pairs.jsonl"
+    known.write_text('{"pair_id": "p", "label": "B>A"}')
+    with pytest.raises(EvalError, match="line 1 has the label A>B, and the benchmark another"):
+        score("judgebench", [ROW], pairs=known)

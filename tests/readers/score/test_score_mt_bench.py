@@ -147,3 +147,28 @@ def test_an_unread_rating_is_not_scored_rather_than_zero() -> None:
     rows = [{"model": "m", "question_id": q, "turn": 1, "judgment": text} for q, text in enumerate(["[[4]]", "?"])]
     found = score("mt_bench", rows).scores.results["m"]
     assert (found["average"].value, found["average"].unscored, found["n_error"]) == (4, 1, 1)
+
+
+def test_means_by_category_of_the_official_questions(published: Find) -> None:
+    """Of a made run over all 80 questions, both turns: the category's own mean; other questions are refused."""
+    questions = published("mt_bench/question.jsonl")
+    known = [json.loads(line) for line in questions.read_text(encoding="utf-8").split("\n") if line]
+    names = sorted({entry["category"] for entry in known})
+    rows = [
+        {
+            "model": "m",
+            "question_id": q["question_id"],
+            "turn": turn,
+            "score": 1 + names.index(q["category"]) + turn / 2,
+        }
+        for q in known
+        for turn in (1, 2)
+    ]
+    found = score("mt_bench", rows, questions=questions).scores.results["m"]
+    assert {name: e.value for name, e in found["categories"].items()} == {
+        name: 1.75 + place for place, name in enumerate(names)
+    }
+    assert all(e.n == 10 for e in found["categories"].values())
+    assert found["turn_2"].value - found["turn_1"].value == pytest.approx(0.5)
+    with pytest.raises(EvalError, match="line 1 is of question 7, which is not in question"):
+        score("mt_bench", [{"model": "m", "question_id": 7, "score": 5}], questions=questions)

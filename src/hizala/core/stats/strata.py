@@ -76,3 +76,25 @@ def weighted_shares(
     return Estimate(
         value, value - down, value + up, sum(sizes), unscored, "Wilson bounds of the parts, combined", level
     )
+
+
+def mean_of(parts: Sequence[Estimate]) -> Estimate:
+    """Mean of independent estimates, whatever they are of, with bounds that theirs give.
+
+    value = mean v_k,  low = value - sqrt(sum (v_k - l_k)^2) / K,  high = value + sqrt(sum (u_k - v_k)^2) / K
+
+    Args:
+        parts: at least one, all at one level; without an interval of a part the mean has none.
+    Raises:
+        EvalError: no parts, or parts at different levels.
+    Source: Zou and Donner 2008, doi:10.1002/sim.3095, sec. 2.
+    """
+    if not parts or len({part.level for part in parts}) > 1:
+        raise EvalError("a mean of estimates needs some, all at one level")
+    count = len(parts)
+    value = sum(part.value for part in parts) / count
+    down = math.hypot(*(part.value - part.low for part in parts)) / count
+    up = math.hypot(*(part.high - part.value for part in parts)) / count
+    n, unscored = sum(part.n for part in parts), sum(part.unscored for part in parts)
+    method = "bounds of the parts, combined"
+    return Estimate(value, value - down, value + up, n, unscored, method, parts[0].level)

@@ -16,6 +16,8 @@ from hizala.readers.score.rows import (
     list_of,
     name_of,
     numbers_of,
+    read,
+    refuse,
     text_of,
     unique,
 )
@@ -51,17 +53,25 @@ class Pair:
 
 
 @suite("judgebench", source="ScalerLab/JudgeBench; Tan et al. 2024, arXiv:2410.12784, sec. 4")
-def judgebench(annotations: Annotations, *, use: Literal["decisions", "scores", "verdicts"] | None = None) -> Scores:
+def judgebench(
+    annotations: Annotations,
+    *,
+    use: Literal["decisions", "scores", "verdicts"] | None = None,
+    pairs: str | None = None,
+) -> Scores:
     """JudgeBench accuracy: both orders with the inconsistency rule, and the first order alone.
 
     Args:
         use: what decides where a row holds several; default the first there is of decisions, scores, verdicts
+        pairs: file of the benchmark's pairs; annotations of other pairs, or with other labels, are refused
     """
     unique(annotations, lambda row: (str(row.get("judge", "")), str(row.get("pair_id"))), "pair")
-    pairs = each(annotations, lambda row: _pair(row, use))
-    judges = list(dict.fromkeys(pair.judge for pair in pairs))
-    results = {judge: figures([pair for pair in pairs if pair.judge == judge]) for judge in judges}
-    differ = sum(pair.differs for pair in pairs)
+    found = each(annotations, lambda row: _pair(row, use))
+    if pairs is not None:
+        _check(annotations, pairs)
+    judges = list(dict.fromkeys(pair.judge for pair in found))
+    results = {judge: figures([pair for pair in found if pair.judge == judge]) for judge in judges}
+    differ = sum(pair.differs for pair in found)
     notes = [f"{differ} stored decisions are not what their scores or verdict texts say"] if differ else []
     return Scores("one row a pair", results, notes=notes)
 
@@ -110,6 +120,21 @@ def by_matches(found: Sequence[str]) -> tuple[Decision, bool]:
     said = found[0].replace(">>", ">").replace("<<", "<")
     said = {"A<B": "B>A", "B<A": "A>B", "B=A": "A=B"}.get(said, said)
     return (said, False) if said in FLIPPED else (None, True)
+
+
+def _check(data: Annotations, path: str) -> None:
+    """Refuse rows whose pair the benchmark does not have, or has with another label."""
+    index = read(path)
+    known = {(name_of(row.value, "pair_id"), row.value.get("label")) for row in index.rows}
+    names = {name for name, _ in known}
+    problems = []
+    for row in data.rows:
+        name, label = str(row.value.get("pair_id")), row.value.get("label")
+        if name not in names:
+            problems.append((row.place, f"is of the pair '{name}', which the benchmark does not have"))
+        elif (name, label) not in known:
+            problems.append((row.place, f"has the label {label}, and the benchmark another"))
+    refuse(problems, data.name, fix=f"score annotations of the pairs in {index.name}")
 
 
 def _pair(row: Mapping[str, Any], use: str | None) -> Pair:

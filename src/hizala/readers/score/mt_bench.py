@@ -18,6 +18,8 @@ from hizala.readers.score.rows import (
     name_of,
     number_of,
     numbers_of,
+    read,
+    refuse,
     text_of,
     unique,
 )
@@ -43,12 +45,16 @@ class Rating:
 
 
 @suite("mt_bench", source="lm-sys/FastChat llm_judge; Zheng et al. 2023, arXiv:2306.05685, sec. 3")
-def mt_bench(annotations: Annotations, *, duplicates: Literal["refuse", "keep"] = "refuse") -> Scores:
+def mt_bench(
+    annotations: Annotations, *, questions: str | None = None, duplicates: Literal["refuse", "keep"] = "refuse"
+) -> Scores:
     """MT-Bench: mean ratings by turn, win rates of pairs judged in both orders, totals of pair reviews.
 
     Args:
+        questions: file of the questions with their categories: means by category; other questions are refused
         duplicates: what to do with a question judged twice; published files hold such, and count both
     """
+    categories = None if questions is None else _categories(annotations, questions)
     if annotations.has("g1_judgment") or annotations.has("g1_winner"):
         form, key = "pairs in both orders", ("question_id", "model_1", "model_2", "turn")
         _once(annotations, key, duplicates)
@@ -59,7 +65,7 @@ def mt_bench(annotations: Annotations, *, duplicates: Literal["refuse", "keep"] 
     if not annotations.has("judgment") and not annotations.has("score"):
         raise EvalError("no row has a 'judgment', a 'score' or a 'g1_winner'", where=annotations.name)
     _once(annotations, ("model", "question_id", "turn"), duplicates)
-    return _singles(annotations, "one row a rating")
+    return _singles(annotations, "one row a rating", categories)
 
 
 def strict_rating(text: str) -> float | None:
@@ -111,13 +117,33 @@ def _once(data: Annotations, key: Sequence[str], duplicates: str) -> None:
         unique(data, lambda row: tuple(str(row.get(name, "")) for name in key), "item", fix)
 
 
-def _singles(data: Annotations, form: str) -> Scores:
+def _categories(data: Annotations, path: str) -> dict[str, str]:
+    """Category by question; annotations of other questions are refused."""
+    index = read(path)
+    known = dict(each(index, lambda row: (name_of(row, "question_id"), text_of(row, "category"))))
+    problems = [
+        (row.place, f"is of question {row.value.get('question_id')}, which is not in {index.name}")
+        for row in data.rows
+        if str(row.value.get("question_id")) not in known
+    ]
+    refuse(problems, data.name, fix="score annotations with the questions they were made for")
+    return known
+
+
+def _singles(data: Annotations, form: str, categories: Mapping[str, str] | None) -> Scores:
     ratings = each(data, _rating)
     results: dict[str, Figures] = {}
     notes = []
     for model in dict.fromkeys(rating.model for rating in ratings):
         mine = [rating for rating in ratings if rating.model == model]
         results[model] = _means([(r.strict, r.turn, r.question) for r in mine])
+        if categories is not None:
+            parts = {name: [r for r in mine if categories[r.question] == name] for name in categories.values()}
+            results[model]["categories"] = {
+                name: mean_interval([r.strict for r in part], clusters=[r.question for r in part])
+                for name, part in parts.items()
+                if part
+            }
         if any(r.strict != r.fastchat for r in mine):
             apart = sum(r.strict != r.fastchat for r in mine)
             notes.append(

@@ -10,7 +10,7 @@ import numpy as np
 
 from hizala.core.stats.bootstrap import mean_interval
 from hizala.core.stats.resample import statistic_interval
-from hizala.core.stats.strata import stratified_mean
+from hizala.core.stats.strata import mean_of, stratified_mean
 from hizala.readers.score.rows import Annotations, Row, RowError, each, integer_of, name_of, numbers_of, text_of, unique
 from hizala.readers.score.suite import Figures, Scores, suite
 from hizala.records import Estimate
@@ -63,9 +63,8 @@ def reward_bench_2(annotations: Annotations) -> Scores:
             figures["ties"], lonely = tie_figures(ties)
             if lonely:
                 notes.append(f"{model}: {lonely} prompts of the ties subset lack their partner and enter accuracy only")
-        means = [float(credits.mean()) for credits in values.values()]
-        means += [figures["ties"]["overall"].value] if ties else []
-        figures["overall"] = float(np.mean(means))
+        parts = [*figures["subsets"].values(), *([figures["ties"]["overall"]] if ties else [])]
+        figures["overall"] = mean_of(parts)
         results[model] = figures
     return Scores("one row a prompt", results, notes=notes)
 

@@ -11,8 +11,8 @@ import hashlib
 import json
 import math
 import zlib
-from collections.abc import Callable, Hashable, Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Hashable, Iterable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
@@ -42,15 +42,20 @@ class Annotations:
         name: what errors and reports call it.
         digest: sha256 of its bytes.
         rows: in the order of the file; at least one.
+        shapes: the different sets of fields that rows have.
     """
 
     name: str
     digest: str
     rows: tuple[Row, ...]
+    shapes: frozenset[tuple[str, ...]] = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "shapes", frozenset(tuple(row.value) for row in self.rows))
 
     def has(self, *keys: str) -> bool:
         """Whether any row has all of these fields: how a suite tells its forms apart."""
-        return any(all(key in row.value for key in keys) for row in self.rows)
+        return any(set(keys) <= set(shape) for shape in self.shapes)
 
     @property
     def fields(self) -> str:
@@ -150,7 +155,7 @@ def _is_object(text: str) -> bool:
 
 def _parse(text: str) -> Any:
     try:
-        return json.loads(text, parse_constant=_no_constant, object_pairs_hook=_object)
+        return _DECODER.decode(text)
     except json.JSONDecodeError as error:
         raise RowError(f"is not JSON ({error.msg}, column {error.colno})") from None
     except RecursionError:
@@ -167,6 +172,10 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         keys = [key for key, _ in pairs]
         raise RowError(f"has the field '{next(key for key in keys if keys.count(key) > 1)}' twice")
     return value
+
+
+# One decoder for all rows: making it takes longer than reading a short row with it.
+_DECODER = json.JSONDecoder(parse_constant=_no_constant, object_pairs_hook=_object)
 
 
 def refuse(problems: Iterable[tuple[str, str]], name: str, fix: str = "") -> None:
@@ -249,13 +258,13 @@ def integer_of(row: Mapping[str, Any], key: str, low: int = 0) -> int:
     return value
 
 
-def choice_of(row: Mapping[str, Any], key: str, known: Iterable[str]) -> str:
+def choice_of(row: Mapping[str, Any], key: str, known: Collection[str]) -> str:
     """A field that holds one of some words."""
-    value, words = row.get(key), list(known)
-    if value not in words:
-        near = nearest(value, words) if isinstance(value, str) else ""
-        raise RowError(f"has {_what(row, key)}, which is none of {', '.join(words)}{near}")
-    return str(value)
+    value = row.get(key)
+    if not isinstance(value, str) or value not in known:
+        near = nearest(value, known) if isinstance(value, str) else ""
+        raise RowError(f"has {_what(row, key)}, which is none of {', '.join(known)}{near}")
+    return value
 
 
 def list_of(row: Mapping[str, Any], key: str, length: int | None = None) -> list[Any]:

@@ -116,7 +116,7 @@ def score(name: str, annotations: str | Path | Sequence[Mapping[str, Any]], **op
     """
     entry = suites.get(name)
     given = {key: str(value) if isinstance(value, Path) else value for key, value in options.items()}
-    document = Document(f"options of {name}")
+    document = Document(name, origins={(key,): f"option {key}" for key in given})
     settings = validate(document, entry.options, given, (), "")
     document.finish()
     assert settings is not None  # finish() raises where a problem was noted
