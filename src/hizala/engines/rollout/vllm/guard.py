@@ -2,9 +2,9 @@
 
     python -m hizala.engines.rollout.vllm.guard FD DIRECTORY COMMAND…
 
-FD is the reading end of a pipe whose other end only the wanting process holds: the kernel closes it however that
-process ends, SIGKILL included. DIRECTORY holds what that process wrote for the server, and goes with it. Standard
-library only, so that it starts at once.
+FD is the reading end of a pipe whose other end the wanting process holds: the kernel closes it however that process
+ends, SIGKILL included, unless a copy of it made by fork lives on; so its parent is looked at too. DIRECTORY holds
+what that process wrote for the server, and goes with it. Standard library only, so that it starts at once.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 # Seconds the server has to end by itself before everything is killed.
@@ -27,14 +28,14 @@ _PDEATHSIG, _SUBREAPER = 1, 36  # linux/prctl.h
 def main(arguments: list[str]) -> int:
     """Run the command until it ends or the pipe closes; its exit code."""
     pipe, directory, command = int(arguments[0]), arguments[1], arguments[2:]
-    wanted = True
+    wanted, parent = True, os.getppid()
     prctl = ctypes.CDLL(None, use_errno=True).prctl
     # Grandchildren whose parent dies become ours, so that they can be found.
     prctl(_SUBREAPER, 1, 0, 0, 0)
     server = subprocess.Popen(command, preexec_fn=lambda: prctl(_PDEATHSIG, signal.SIGKILL, 0, 0, 0))
     try:
         while server.poll() is None:
-            if select.select([pipe], [], [], 0.2)[0]:
+            if select.select([pipe], [], [], 0.2)[0] or os.getppid() != parent:
                 wanted = False
                 server.terminate()
                 try:
@@ -42,27 +43,26 @@ def main(arguments: list[str]) -> int:
                 except subprocess.TimeoutExpired:
                     break
     finally:
-        kill_all()
+        kill_all(server)
         if not wanted:
             shutil.rmtree(directory, ignore_errors=True)
     return server.wait()
 
 
-def kill_all() -> None:
-    """SIGKILL to every descendant, until none is left."""
+def kill_all(server: subprocess.Popen[bytes]) -> None:
+    """SIGKILL to every descendant until none is left, and none left as a zombie."""
     deadline = time.monotonic() + GRACE
-    while (found := descendants(os.getpid())) and time.monotonic() < deadline:
-        for pid in found:
-            try:
+    while time.monotonic() < deadline:
+        for pid in descendants(os.getpid()):
+            with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
-            except ProcessLookupError:
-                continue
-        while True:
+        # First, and by its own id: its exit code is wanted.
+        if server.poll() is not None:
             try:
-                if os.waitpid(-1, os.WNOHANG)[0] == 0:
-                    break
+                while os.waitpid(-1, os.WNOHANG)[0] != 0:
+                    pass
             except ChildProcessError:
-                break
+                return
         time.sleep(0.02)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import random
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -21,8 +22,8 @@ from hizala.records import Sample
 class InProcess:
     """An engine whose scheduler and worker run in the calling thread. See `requests.Engine`.
 
-    vLLM seeds the process's random numbers, draws from them at every token, replaces `torch.set_num_threads`, and
-    opens a process group of one; a trainer beside it sees none of this.
+    vLLM seeds the process's random numbers, draws from them at every token, replaces `torch.set_num_threads`, freezes
+    the garbage collector's heap, and opens a process group of one; a trainer beside it sees none of this.
 
     Raises:
         ConfigError: vLLM is not installed, or this process is one of several that train together.
@@ -46,12 +47,15 @@ class InProcess:
                 raise missing() from error
             self._params = SamplingParams
             try:
-                self._llm: Any = LLM(**settings.arguments(), disable_log_stats=True, use_tqdm_on_load=False)
+                # vLLM's own layers only: for the others it patches classes of transformers, and a trainer's models
+                # in this process are made of the same classes.
+                kept_apart = {"model_impl": "vllm", "disable_log_stats": True, "use_tqdm_on_load": False}
+                self._llm: Any = LLM(**settings.arguments(), **kept_apart)
             except HizalaError:
                 raise
             except Exception as error:
                 _leave_group()
-                fix = "a smaller length or a larger kv_cache_bytes often helps"
+                fix = "a smaller length or a larger kv_cache_bytes often helps; mode: server knows more architectures"
                 raise TrainError(f"vLLM does not start: {error}", where=str(settings.directory), fix=fix) from error
         self.length = int(self._llm.llm_engine.model_config.max_model_len)
 
@@ -148,6 +152,7 @@ def _process_kept() -> Iterator[None]:
         with torch.random.fork_rng(devices=[]):
             yield
     finally:
+        gc.unfreeze()
         torch.set_num_threads = set_threads
         torch.set_num_threads(threads)
         random.setstate(python)

@@ -276,7 +276,8 @@ class VllmSampler:
             raise TrainError(
                 f"vLLM's log-probs are {gap:.2g} nats a token from the policy's, more than arithmetic explains",
                 where=where,
-                fix="this architecture may be computed otherwise by vLLM; use sampler: local",
+                fix="vLLM may compute this architecture otherwise (its CPU build does so with experts that were loaded "
+                "again); use sampler: local",
             )
         seconds = time.perf_counter() - started
         return SyncReport(version, told, int(answer["compared"]), tuple(answer["unknown"]), gap, seconds)
