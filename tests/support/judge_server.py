@@ -1,0 +1,103 @@
+"""A local server that plays an OpenAI-compatible endpoint, in good days and bad."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+
+@dataclass
+class Reply:
+    """What the server does with a request."""
+
+    text: str = ""
+    status: int = 200
+    headers: dict[str, str] = field(default_factory=dict)
+    raw: bytes | None = None
+    wait: float = 0.0
+    drip: float = 0.0
+    finish: str = "stop"
+
+
+@dataclass
+class Judge:
+    """The running server: its address, what it was sent, and how many requests it served at one time."""
+
+    url: str
+    asked: list[dict[str, Any]] = field(default_factory=list)
+    headers: list[dict[str, str]] = field(default_factory=list)
+    now: int = 0
+    most: int = 0
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+
+@contextmanager
+def serving(answer: Callable[[str, int], Reply | str]) -> Iterator[Judge]:
+    """A server on a free port.
+
+    Args:
+        answer: (the question, how many requests came before) -> what is replied.
+    """
+
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def do_POST(self) -> None:
+            body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+            with judge.lock:
+                number = len(judge.asked)
+                judge.asked.append(body)
+                judge.headers.append({k.lower(): v for k, v in self.headers.items()})
+                judge.now += 1
+                judge.most = max(judge.most, judge.now)
+            try:
+                self.reply(answer(body["messages"][-1]["content"], number))
+            except (BrokenPipeError, ConnectionResetError):
+                self.close_connection = True
+            finally:
+                with judge.lock:
+                    judge.now -= 1
+
+        def reply(self, given: Reply | str) -> None:
+            reply = Reply(given) if isinstance(given, str) else given
+            closing.wait(reply.wait)
+            choice = {"message": {"role": "assistant", "content": reply.text}, "finish_reason": reply.finish}
+            usage = {"prompt_tokens": 10, "completion_tokens": 2}
+            body = reply.raw if reply.raw is not None else json.dumps({"choices": [choice], "usage": usage}).encode()
+            self.send_response(reply.status)
+            for name, value in {"Content-Type": "application/json", **reply.headers}.items():
+                self.send_header(name, value)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            if not reply.drip:
+                self.wfile.write(body)
+                return
+            for byte in body:
+                if closing.wait(reply.drip):
+                    return
+                self.wfile.write(bytes([byte]))
+                self.wfile.flush()
+
+        def log_message(self, format: str, *args: Any) -> None:
+            """Say nothing."""
+
+    closing = threading.Event()
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server.daemon_threads = True
+    judge = Judge(f"http://127.0.0.1:{server.server_address[1]}/v1")
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    try:
+        yield judge
+    finally:
+        closing.set()
+        server.shutdown()
+        server.server_close()
+        thread.join(5)
+        time.sleep(0)
