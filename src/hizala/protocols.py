@@ -75,6 +75,19 @@ class Sampler(Protocol):
         """Free what it holds; harmless when repeated."""
 
 
+class Environment(Protocol):
+    """What a policy talks to between its turns: a tool, a game, a simulated user.
+
+    Pure: what it says follows from its arguments alone. States are plain values that JSON can hold.
+    """
+
+    def reset(self, group: Group, seed: int) -> Any:
+        """The state before the first turn of one conversation; `seed` is of whatever is drawn."""
+
+    def step(self, state: Any, text: str) -> tuple[str | None, Any]:
+        """What is said to a turn of the policy, None where the conversation is over; and the state after it."""
+
+
 class Tokenizer(Protocol):
     """What turns groups into tokens: a tokenizer with a proven chat template."""
 

@@ -125,14 +125,21 @@ class Sample:
     """One sampled response in tokens.
 
     Attributes:
-        ids: generated tokens, the end token included when it was generated.
-        logps: nats per token under the distribution really sampled from.
+        ids: generated tokens, the end token included when it was generated; between turns, what an environment said.
+        logps: nats per generated token under the distribution really sampled from.
         truncated: the token limit was met before an end token.
+        mask: which of `ids` were generated; None: all.
     """
 
     ids: tuple[int, ...]
     logps: tuple[float, ...]
     truncated: bool
+    mask: tuple[bool, ...] | None = None
+
+    @property
+    def generated(self) -> tuple[bool, ...]:
+        """Which of `ids` were generated: those that are trained."""
+        return (True,) * len(self.ids) if self.mask is None else self.mask
 
 
 @dataclass(frozen=True, slots=True)

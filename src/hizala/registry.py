@@ -270,6 +270,35 @@ def reward(
 
 
 @dataclass(frozen=True, slots=True)
+class EnvironmentSpec:
+    """A registered environment: the class that makes it, and one line for help and docs."""
+
+    name: str
+    make: Callable[..., Any]
+    summary: str
+
+
+environments: Registry[EnvironmentSpec] = Registry("environment")
+
+
+def environment(name: str, *, summary: str) -> Callable[[F], F]:
+    """Register a class of environments (`protocols.Environment`). Its keyword-only parameters are its configuration.
+
+    Args:
+        name: the name a recipe uses.
+        summary: one line for help and docs.
+    Raises:
+        RegistryError: the name is taken.
+    """
+
+    def register(cls: F) -> F:
+        environments.add(name, EnvironmentSpec(name, cls, summary))
+        return cls
+
+    return register
+
+
+@dataclass(frozen=True, slots=True)
 class StageSpec:
     """A kind of stage that a recipe can name.
 

@@ -58,18 +58,25 @@ class Answers:
     Attributes:
         prompt: the prompt.
         samples: K samples, exactly as generated.
-        texts: their texts, special tokens left out.
+        texts: their texts, special tokens left out; of several turns, the policy's own.
+        turns: of each sample, the policy's turns and what an environment said between them; None: one turn each.
     """
 
     prompt: Prompt
     samples: tuple[Sample, ...]
     texts: tuple[str, ...]
+    turns: tuple[tuple[Message, ...], ...] | None = None
+
+    def first(self, n: int) -> Answers:
+        """The first n samples."""
+        turns = None if self.turns is None else self.turns[:n]
+        return replace(self, samples=self.samples[:n], texts=self.texts[:n], turns=turns)
 
     def as_group(self) -> Group:
-        """The prompt with the K texts as its responses."""
+        """The prompt with the K samples as its responses, in words."""
+        turns = self.turns or tuple((Message("assistant", text),) for text in self.texts)
         said = tuple(
-            Response((Message("assistant", text),), truncated=sample.truncated)
-            for text, sample in zip(self.texts, self.samples, strict=True)
+            Response(messages, truncated=sample.truncated) for messages, sample in zip(turns, self.samples, strict=True)
         )
         return replace(self.prompt.group, responses=said)
 
@@ -91,8 +98,8 @@ class Answers:
 
 
 def branch(sample: Sample) -> TokenBranch:
-    """A sample as a branch of which every token counts, its end token included where it has one."""
-    return TokenBranch(sample.ids, (True,) * len(sample.ids), sample.truncated)
+    """A sample as a branch of which every generated token counts, its end tokens included where it has some."""
+    return TokenBranch(sample.ids, sample.generated, sample.truncated)
 
 
 def read_prompts(

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from hizala.world.refs import resolve
+from hizala.world.refs import SAMPLERS, resolve
 from hizala.world.sample import (
     FAMILIES,
-    SAMPLERS,
     TASKS,
     attributes,
     chat,
@@ -22,6 +21,7 @@ from hizala.world.sample import (
     steps,
     thumbs,
 )
+from hizala.world.tooluse import tools
 
 
 def model_dir() -> Path:
@@ -47,4 +47,5 @@ __all__ = [
     "respond",
     "steps",
     "thumbs",
+    "tools",
 ]

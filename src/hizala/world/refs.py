@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Callable
 from typing import Any
 from urllib.parse import parse_qsl
 
 from hizala.errors import ConfigError, nearest
 from hizala.records import Group
-from hizala.world.sample import SAMPLERS
+from hizala.world import sample
+from hizala.world.tooluse import tools
 
 PREFIX = "world:"
+SAMPLERS: dict[str, Callable[..., list[Group]]] = {**sample.SAMPLERS, "tools": tools}
 
 
 def resolve(ref: str) -> list[Group]:

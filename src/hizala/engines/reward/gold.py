@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from hizala import world
+from hizala.engines.reward.base import last_turn
 from hizala.records import Group, Response, Verdict
 from hizala.registry import reward
 
@@ -17,6 +18,7 @@ def gold(response: Response, group: Group) -> Verdict:
     """The true reward of a response to a prompt of the embedded world; see `world.gold`.
 
     Returns:
-        Verdict: value in [0, 1], parts named by the task. Every text is scored; longer than any right answer is 0.
+        Verdict: value in [0, 1], parts named by the task. Every text is scored; longer than any right answer is 0. Of
+            several turns the last is the answer.
     """
-    return world.gold(group, response.text)
+    return world.gold(group, last_turn(response))
