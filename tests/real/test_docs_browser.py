@@ -2,32 +2,16 @@
 
 from __future__ import annotations
 
-import json
 import runpy
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from browser import MARKS, browsing, console, forget, requested, show
 from project_tree import ROOT
 
-BROWSER = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-DRIVER = shutil.which("chromedriver")
-pytestmark = [
-    pytest.mark.real,
-    pytest.mark.skipif(not (BROWSER and DRIVER), reason="chromium and chromedriver are not installed"),
-]
-FLAGS = (
-    "--headless=new",
-    "--no-sandbox",
-    "--disable-gpu",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    "--disable-dev-shm-usage",
-)
+pytestmark = MARKS
 DOCS: dict[str, Any] = runpy.run_path(str(ROOT / "scripts" / "build_docs.py"))
 PAGES = DOCS["pages"](ROOT / "docs")
 # Width, height and text of every formula, and the text of the page outside of code.
@@ -51,31 +35,14 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def driver(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
-    from selenium import webdriver
-
-    options = webdriver.ChromeOptions()
-    options.binary_location = str(BROWSER)
-    for flag in (*FLAGS, f"--user-data-dir={tmp_path_factory.mktemp('profile')}"):
-        options.add_argument(flag)
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
-    found = webdriver.Chrome(options=options, service=webdriver.ChromeService(str(DRIVER)))
-    found.execute_cdp_cmd("Network.enable", {})
-    offline = {"offline": True, "latency": 0, "downloadThroughput": 0, "uploadThroughput": 0}
-    found.execute_cdp_cmd("Network.emulateNetworkConditions", offline)
-    yield found
-    found.quit()
-
-
-def show(driver: Any, width: int) -> None:
-    size = {"width": width, "height": 800, "deviceScaleFactor": 1, "mobile": width < 600}
-    driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+    with browsing(tmp_path_factory.mktemp("profile"), offline=True) as found:
+        yield found
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_a_page_shows_its_formulas_offline(page: Any, site: Path, driver: Any) -> None:
     show(driver, 1200)
-    for kind in ("browser", "performance"):
-        driver.get_log(kind)
+    forget(driver)
     driver.get((site / page.target).as_uri())
     seen = driver.execute_script(LOOK)
     text = page.source.read_text(encoding="utf-8")
@@ -91,10 +58,8 @@ def test_a_page_shows_its_formulas_offline(page: Any, site: Path, driver: Any) -
     for left in ("$", "\\frac", "\\log", "\\pi", "\\mathrm", "\\begin"):
         assert left not in seen["text"], left
     assert seen["title"].strip()
-    assert [entry["message"] for entry in driver.get_log("browser")] == []
-    asked = [json.loads(entry["message"])["message"] for entry in driver.get_log("performance")]
-    addresses = {m["params"]["request"]["url"] for m in asked if m["method"] == "Network.requestWillBeSent"}
-    assert all(address.startswith(("file:", "data:")) for address in addresses)
+    assert console(driver) == []
+    assert all(address.startswith(("file:", "data:")) for address in requested(driver))
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)

@@ -4,31 +4,16 @@ from __future__ import annotations
 
 import json
 import runpy
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from browser import CONTRAST, MARKS, browsing, choose, click, console, forget, requested, show, text
 
 from hizala.readers.report import write
 
-BROWSER = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-DRIVER = shutil.which("chromedriver")
-pytestmark = [
-    pytest.mark.real,
-    pytest.mark.skipif(not (BROWSER and DRIVER), reason="chromium and chromedriver are not installed"),
-]
-FLAGS = (
-    "--headless=new",
-    "--no-sandbox",
-    "--disable-gpu",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    "--disable-dev-shm-usage",
-)
+pytestmark = MARKS
 HOSTILE = (
     "</script><script>window.hacked=1</script>",
     "<img src=http://127.0.0.1:9/x onerror=window.hacked=1>",
@@ -48,31 +33,23 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> str:
     run = write_run(tmp_path_factory.mktemp("runs") / "quickstart", steps=600, each=20)
     samples = run / "stages/03-evaluate/samples.jsonl"
     rows = [json.loads(line) for line in samples.read_text(encoding="utf-8").splitlines()]
-    for i, text in enumerate(HOSTILE):
-        rows[i]["prompt"] = text
-        rows[i]["gold"] = {text[:200]: text}
-        rows[i]["responses"]["dpo"] = {"text": text, "score": None, "reason": text}
+    for i, hostile in enumerate(HOSTILE):
+        rows[i]["prompt"] = hostile
+        rows[i]["gold"] = {hostile[:200]: hostile}
+        rows[i]["responses"]["dpo"] = {"text": hostile, "score": None, "reason": hostile}
     rows[-1]["task"] = rows[-1]["lang"] = HOSTILE[2]
     samples.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
     findings = run / "stages/02-dpo/findings.json"
     report = json.loads(findings.read_text(encoding="utf-8"))
-    report["findings"] += [{"severity": text, "kind": text, "message": text, "where": text} for text in HOSTILE]
+    report["findings"] += [{"severity": h, "kind": h, "message": h, "where": h} for h in HOSTILE]
     findings.write_text(json.dumps(report), encoding="utf-8")
     return write(run).as_uri()
 
 
 @pytest.fixture(scope="module")
 def driver(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
-    from selenium import webdriver
-
-    options = webdriver.ChromeOptions()
-    options.binary_location = str(BROWSER)
-    for flag in (*FLAGS, f"--user-data-dir={tmp_path_factory.mktemp('profile')}"):
-        options.add_argument(flag)
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
-    found = webdriver.Chrome(options=options, service=webdriver.ChromeService(str(DRIVER)))
-    yield found
-    found.quit()
+    with browsing(tmp_path_factory.mktemp("profile")) as found:
+        yield found
 
 
 @pytest.fixture
@@ -80,42 +57,18 @@ def opened(driver: Any, page: str) -> Any:
     """The page freshly opened on a desktop in light colours, with nothing remembered."""
     show(driver, 1280, 900, "light")
     driver.get("about:blank")
-    for kind in ("browser", "performance"):
-        driver.get_log(kind)
+    forget(driver)
     driver.get(page)
     driver.execute_script("localStorage.clear()")
     driver.refresh()
     return driver
 
 
-def show(driver: Any, width: int, height: int, scheme: str) -> None:
-    size = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 600}
-    driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
-    features = [
-        {"name": "prefers-color-scheme", "value": scheme},
-        {"name": "prefers-reduced-motion", "value": "reduce"},
-    ]
-    driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": features})
-
-
-def click(driver: Any, selector: str) -> None:
-    driver.execute_script("document.querySelector(arguments[0]).click()", selector)
-
-
-def text(driver: Any, selector: str = "body") -> str:
-    return str(driver.execute_script("return document.querySelector(arguments[0]).innerText", selector))
-
-
 def test_no_console_message_and_no_request(opened: Any, page: str) -> None:
     for selector in ("[data-lang=tr]", "[data-theme=dark]", "[data-move='1']", "details summary"):
         click(opened, selector)
-    assert [entry["message"] for entry in opened.get_log("browser")] == []
-    asked = set()
-    for entry in opened.get_log("performance"):
-        message = json.loads(entry["message"])["message"]
-        if message["method"] in ("Network.requestWillBeSent", "Network.webSocketCreated"):
-            asked.add(message["params"].get("request", message["params"])["url"])
-    assert {address.partition("#")[0] for address in asked} <= {page, "about:blank", "data:,"}
+    assert console(opened) == []
+    assert requested(opened) <= {page, "about:blank", "data:,"}
 
 
 def test_hostile_text_is_shown_and_does_nothing(opened: Any) -> None:
@@ -144,7 +97,7 @@ def test_the_policy_stops_injected_scripts(opened: Any) -> None:
         "document.body.append(b); b.click();"
     )
     assert opened.execute_script("return window.hacked === undefined")
-    assert any("Content Security Policy" in entry["message"] for entry in opened.get_log("browser"))
+    assert any("Content Security Policy" in message for message in console(opened))
 
 
 def test_charts_are_drawn(opened: Any) -> None:
@@ -253,29 +206,6 @@ def test_text_stands_out_from_its_ground(opened: Any, scheme: str) -> None:
     assert worst[0] >= 4.5, worst
 
 
-# The lowest contrast ratio (WCAG 2.2, 1.4.3) of any visible text against the nearest opaque ground behind it.
-CONTRAST = """
-const canvas = document.createElement('canvas').getContext('2d', {willReadFrequently: true});
-const rgba = (c) => { canvas.clearRect(0, 0, 1, 1); canvas.fillStyle = c; canvas.fillRect(0, 0, 1, 1);
-  return [...canvas.getImageData(0, 0, 1, 1).data].map(v => v / 255); };
-const light = (c) => { const [r, g, b] = c.map(v => v <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4);
-  return 0.2126 * r + 0.7152 * g + 0.0722 * b; };
-const ground = (el) => { const over = [];
-  for (let e = el; e; e = e.parentElement) { const c = rgba(getComputedStyle(e).backgroundColor);
-    if (c[3] > 0) over.push(c); if (c[3] > 0.99) break; }
-  return over.reverse().reduce((a, c) => a.map((v, i) => v * (1 - c[3]) + c[i] * c[3]), [1, 1, 1]); };
-let worst = [99, ''];
-for (const el of document.querySelectorAll('main *, header *, footer *')) {
-  const own = [...el.childNodes].some(n => n.nodeType === 3 && n.textContent.trim());
-  if (!own || !el.checkVisibility() || el.closest('svg, button:disabled, option')) continue;
-  const a = light(rgba(getComputedStyle(el).color).slice(0, 3)), b = light(ground(el));
-  const ratio = (Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05);
-  if (ratio < worst[0]) worst = [ratio, el.className + ': ' + el.textContent.slice(0, 60)];
-}
-return worst;
-"""
-
-
 def test_samples_are_filtered_and_paged(opened: Any) -> None:
     def shown() -> list[str]:
         return list(
@@ -287,17 +217,14 @@ def test_samples_are_filtered_and_paged(opened: Any) -> None:
     assert len(shown()) == 5
     click(opened, "[data-move='1']")
     assert text(opened, ".place") == "6–10 of 48"
-    choose = (
-        "const s = document.querySelector(arguments[0]); s.value = arguments[1]; s.dispatchEvent(new Event('change'))"
-    )
-    opened.execute_script(choose, "[data-filter=task]", "style")
+    choose(opened, "[data-filter=task]", "style")
     assert set(shown()) == {"style"}
-    opened.execute_script(choose, "[data-filter=outcome]", "up")
+    choose(opened, "[data-filter=outcome]", "up")
     count = opened.execute_script(
         "return document.querySelectorAll('.sample[data-task=style][data-outcome=up]').length"
     )
     assert len(shown()) == min(5, count)
-    opened.execute_script(choose, "[data-filter=lang]", HOSTILE[2])
+    choose(opened, "[data-filter=lang]", HOSTILE[2])
     assert shown() == []
     assert "No sample fits this choice." in text(opened, "#samples")
 
