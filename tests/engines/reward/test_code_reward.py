@@ -10,7 +10,9 @@ from sandboxes import NEEDS
 
 from hizala.engines.reward.base import RewardContext
 from hizala.engines.reward.code import Code, program_of
+from hizala.engines.reward.compose import build
 from hizala.engines.reward.sandbox import languages
+from hizala.errors import ConfigError
 from hizala.records import Group, Message, Response, Verdict
 
 PYTHON = languages.get("python")
@@ -155,9 +157,28 @@ def test_a_sandbox_that_fails_scores_nothing(whole: Code, monkeypatch: pytest.Mo
 
 
 @NEEDS
+def test_a_recipe_names_it_with_its_settings() -> None:
+    spec = {"code": {"credit": "fraction", "seconds": 2, "workers": 1}}
+    composed = build(spec)
+    group = Group((Message("user", "add"),), (response(fenced(ADD)), response("no")), "g", {"tests": TESTS})
+    assert [verdict.value for verdict in composed.score([group, group])[1]] == [1.0, 0.0]
+    assert composed.report()["code"].cached == 2
+    assert composed.check([group]) == []
+    composed.close()
+    for key, wrong in (("credit", "half"), ("seconds", 0), ("sandbox", "none"), ("memory_mb", 1), ("second", 3)):
+        with pytest.raises(ConfigError, match=f"{key}"):
+            build({"code": {key: wrong}})
+
+
+@NEEDS
 def test_trust_is_said_aloud() -> None:
     code = Code(RewardContext(), sandbox="none_i_trust_the_code")
-    assert [finding.kind for finding in code.findings()] == ["code_without_sandbox"]
     texts = [fenced(ADD), fenced(WRONG), fenced("while True: pass\n")]
     assert [verdict.value for verdict in scores(code, TESTS, *texts)] == [1.0, 0.0, 0.0]
     code.close()
+    composed = build({"code": {"sandbox": "none_i_trust_the_code"}})
+    group = Group((Message("user", "add"),), (), "g", {"tests": TESTS})
+    assert [(finding.kind, finding.severity) for finding in composed.check([group])] == [
+        ("code_without_sandbox", "warning")
+    ]
+    composed.close()

@@ -146,12 +146,13 @@ class Composed:
         """Whether the data have what the rewards need, before anything is sampled.
 
         Returns:
-            A finding for each reward that cannot score some of the groups.
+            A finding for each reward that cannot score some of the groups, and what rewards say of themselves.
         Raises:
             ConfigError: a reward can score none of them.
         """
-        findings = []
+        findings: list[Finding] = []
         for component in self.components:
+            findings += getattr(component.whole, "findings", list)()
             lacking = [key for group in groups if (key := component.lacks(group)) is not None]
             if groups and len(lacking) == len(groups):
                 raise ConfigError(
