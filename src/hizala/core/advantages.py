@@ -107,8 +107,7 @@ def rloo(rewards: Tensor, groups: Tensor) -> Tensor:
     Differs: TRL 1.16 and OpenRLHF compute this; verl leaves a group of one its raw reward.
     """
     scored, place, size = _known(rewards, groups)
-    factor = torch.where(size > 1, size / (size - 1).clamp(min=1), 0.0)
-    return _centred(rewards, scored, place, size) * factor[place]
+    return _centred(rewards, scored, place, size) * (size / (size - 1).clamp(min=1))[place]
 
 
 @advantage("remax", source="Li et al. 2023, arXiv:2310.10505, alg. 1")
