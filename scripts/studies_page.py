@@ -96,12 +96,35 @@ def process(figures: Mapping[str, Any]) -> list[str]:
     return out
 
 
+def online(figures: Mapping[str, Any]) -> list[str]:
+    """Online RL: what is solved before and after, what a step costs, and the share solved on the way."""
+    out = [
+        "| setting | solved before | after | gain | 95 % | each seed, after | s a step | peak MB |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    for name, row in figures.items():
+        each = ", ".join(f"{value:.2f}" for value in row["after_by_seed"])
+        bounds = interval([row["low"], row["high"]])
+        out.append(
+            f"| {name} | {row['before']:.3f} | {row['after']:.3f} | {row['value']:+.3f} | {bounds} | {each} "
+            f"| {row['seconds_a_step']:.2f} | {row['peak_memory_mb']:.0f} |"
+        )
+    points = max(len(row["curve"]) for row in figures.values())
+    out += ["", "Share of the sampled responses that were right, means over every ten steps and all seeds:", ""]
+    out.append(f"| setting | {' | '.join(f'{10 * (at + 1)}' for at in range(points))} |")
+    out.append("|---|" + "---|" * points)
+    for name, row in figures.items():
+        out.append(f"| {name} | {' | '.join(f'{value:.2f}' for value in row['curve'])} |")
+    return out
+
+
 PARTS: dict[str, tuple[str, Callable[[Mapping[str, Any]], list[str]]]] = {
     "methods": ("Which methods improve on their SFT model", methods),
     "noise": ("Turned labels", lambda figures: gains(figures, "method @ share turned")),
     "imbalance": ("Thumbs at 1 : 10", lambda figures: gains(figures, "thumbs, KTO")),
     "kwise": ("Whole rankings or their pairs", kwise),
     "process": ("Process reward models", process),
+    "online": ("Online RL: what is rewarded is learnt", online),
 }
 
 

@@ -134,7 +134,8 @@ class Loop:
         columns = self.measurer.columns(scored, groups)
         batch = make_batch(scored, groups, columns, self.advantage, self.parameters, self.settings, self.beta)
         measured = time.perf_counter() - started - waited
-        metrics = {**batch.metrics, **self._train(batch.groups, batch.columns)}
+        trained, memory = self._train(batch.groups, batch.columns)
+        metrics = {**batch.metrics, **trained}
         if self.settings.kl_target is not None:
             rate = self.settings.kl_rate or 0.1
             kl = metrics["kl_reward/response"]
@@ -153,6 +154,7 @@ class Loop:
             "seconds/measuring": measured,
             "sampled_tokens_per_second": spent["tokens"] / max(spent["sampling"], 1e-9),
             "tokens_per_second": sum(g.tokens for g in groups) / seconds,
+            "peak_memory_mb": memory,
         }
         self.log.train(self.step, metrics, perf)
         self.trackers.log({**metrics, **perf}, self.step)
@@ -160,9 +162,12 @@ class Loop:
         self._look(metrics)
         return metrics
 
-    def _train(self, groups: Sequence[TokenGroup], columns: Mapping[str, Mapping[str, np.ndarray]]) -> dict[str, float]:
-        """The optimiser steps on one batch; the metrics of the last, beside the sampler's gap met by the first."""
+    def _train(
+        self, groups: Sequence[TokenGroup], columns: Mapping[str, Mapping[str, np.ndarray]]
+    ) -> tuple[dict[str, float], float]:
+        """The optimiser steps on one batch: metrics of the last, the sampler's gap met by the first; peak MB."""
         gap: dict[str, float] = {}
+        memory = 0.0
         metrics: dict[str, float] = {}
         for update in range(self.settings.updates):
             size = -(-len(groups) // self.settings.minibatches)
@@ -173,11 +178,13 @@ class Loop:
             if self.critic is None or self.step >= self.critic.warmup:
                 report = self.engine.step(some, self.objective, columns)
                 metrics |= report.metrics
+                memory = report.perf["peak_memory_mb"]
                 gap = gap or {name: value for name, value in report.metrics.items() if name.startswith("mismatch/")}
             if self.critic is not None:
                 report = self.critic.engine.step(some, self.critic.objective, columns)
                 metrics |= {f"critic/{name}": value for name, value in report.metrics.items()}
-        return metrics | gap
+                memory = report.perf["peak_memory_mb"]
+        return metrics | gap, memory
 
     def _take(self) -> tuple[list[Scored], dict[str, float]]:
         """The groups of this step; with staleness, those of later steps are sampled meanwhile."""
