@@ -14,21 +14,26 @@ import sys
 import time
 import weakref
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 
-from hizala.engines.reward.worker import FORK, KILL, Job, receive, send
+from hizala.engines.reward.worker import FORK, KILL, STARTED, Job, receive, send
 from hizala.errors import RewardError
 from hizala.records import Verdict
 
 # A reward that sleeps computes nothing: it is ended after this many times its limit by the clock on the wall.
 PATIENCE = 4.0
 START_LIMIT = 120.0
+LIVES = 3  # nurseries that one call may lose, and jobs that die before they begin
 _BOOT = (
     "import json, sys; sys.path[:] = json.loads(sys.argv[1]); "
     "from hizala.engines.reward.worker import nursery; nursery(int(sys.argv[2]), *json.loads(sys.argv[3]))"
 )
+
+
+class _Lost(Exception):
+    """The nursery is gone, and all workers with it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,12 +46,13 @@ class Outcome:
 
 @dataclass(slots=True)
 class _Worker:
-    """A process, and what it is busy with: the number of a job, and the time of its last word."""
+    """A process, and what it is busy with: the number of a job, whether it has begun, the time of its last word."""
 
     pid: int
     connection: socket.socket
     buffer: bytearray
     job: int = -1
+    begun: bool = False
     since: float = 0.0
 
 
@@ -72,18 +78,29 @@ class Pool:
             RewardError: the modules cannot be imported in a process of their own, or no process can be had.
         """
         run = _Run(self, jobs)
+        lives = LIVES
         try:
             while run.waiting or run.busy:
-                run.start()
-                run.hear()
+                try:
+                    run.start()
+                    run.hear()
+                except _Lost:
+                    lives -= 1
+                    self.close()
+                    run.restart()
+                    if not lives:
+                        raise RewardError(
+                            "the process that forks the workers of rewards ended again and again",
+                            fix="look for a lack of memory",
+                        ) from None
         finally:
             run.selector.close()
-            for worker in run.busy.values():
-                self.end(worker)
+            if run.busy:  # interrupted: what its workers are busy with nobody waits for
+                self.close()
         return run.out
 
     def close(self) -> None:
-        """End every process."""
+        """End every process. The next run starts new ones."""
         for worker in self._idle:
             worker.connection.close()
         self._idle = []
@@ -102,28 +119,32 @@ class Pool:
     def end(self, worker: _Worker) -> int:
         """End a worker; its wait status, which tells of what it died if it was dead already."""
         worker.connection.close()
-        control = self._nursery()
-        control.sendall(KILL + struct.pack("!q", worker.pid))
-        return int(struct.unpack("!q", self._answer(control))[0])
+        return self._told(lambda control: control.sendall(KILL + struct.pack("!q", worker.pid)))
 
     def _fork(self) -> _Worker:
-        control = self._nursery()
         ours, theirs = socket.socketpair()
-        with theirs:
+
+        def ask(control: socket.socket) -> None:
             control.sendall(FORK)
             socket.send_fds(control, [b"\0"], [theirs.fileno()])
-            pid = struct.unpack("!q", self._answer(control))[0]
-        return _Worker(pid, ours, bytearray())
 
-    def _answer(self, control: socket.socket) -> bytes:
+        with theirs:
+            return _Worker(self._told(ask), ours, bytearray())
+
+    def _told(self, ask: Callable[[socket.socket], None]) -> int:
+        """The nursery's answer, a number. Raises _Lost where it is gone."""
+        control = self._nursery()
         found = b""
-        while len(found) < 8:
-            part = control.recv(8 - len(found))
-            if not part:
-                self.close()
-                raise RewardError("the process that forks reward workers ended", fix="look for a lack of memory")
-            found += part
-        return found
+        try:
+            ask(control)
+            while len(found) < 8:
+                part = control.recv(8 - len(found))
+                if not part:
+                    raise _Lost
+                found += part
+        except OSError:
+            raise _Lost from None
+        return int(struct.unpack("!q", found)[0])
 
     def _nursery(self) -> socket.socket:
         if self._control is not None:
@@ -165,6 +186,7 @@ class _Run:
         self.out: list[list[Outcome]] = [[] for _ in jobs]
         self.waiting = deque(index for index, job in enumerate(jobs) if job.responses)
         self.busy: dict[int, _Worker] = {}
+        self.lost = 0
         self.selector = selectors.DefaultSelector()
 
     def start(self) -> None:
@@ -179,9 +201,22 @@ class _Run:
                 self.pool.end(worker)
                 continue
             self.waiting.popleft()
-            worker.job, worker.since = index, time.monotonic()
+            worker.job, worker.begun, worker.since = index, False, time.monotonic()
             self.busy[worker.pid] = worker
             self.selector.register(worker.connection, selectors.EVENT_READ, worker)
+
+    def restart(self) -> None:
+        """Every process is gone: what its workers were busy with waits again."""
+        self.waiting.extendleft(
+            worker.job
+            for worker in self.busy.values()
+            if len(self.out[worker.job]) < len(self.jobs[worker.job].responses) and worker.job not in self.waiting
+        )
+        for worker in self.busy.values():
+            worker.connection.close()
+        self.busy.clear()
+        self.selector.close()
+        self.selector = selectors.DefaultSelector()
 
     def hear(self) -> None:
         """Wait until somebody says something or a time is up, and act on it."""
@@ -190,9 +225,8 @@ class _Run:
             self._listen(key.data)
         for worker in list(self.busy.values()):
             if self._due(worker) <= time.monotonic():
-                self._leave(worker)
-                self.pool.end(worker)
                 limit = PATIENCE * self.jobs[worker.job].limit
+                self._end(worker)
                 self._lose(worker, f"time limit: no result after {limit:g} s")
 
     def _due(self, worker: _Worker) -> float:
@@ -204,21 +238,32 @@ class _Run:
         except OSError:
             part = b""
         if not part:
-            self._leave(worker)
-            self._lose(worker, _cause(self.pool.end(worker), self.jobs[worker.job].limit))
+            cause = _cause(self._end(worker), self.jobs[worker.job].limit)
+            if not worker.begun and self.lost < LIVES:  # it died while it was idle
+                self.lost += 1
+                self.waiting.appendleft(worker.job)
+            else:
+                self._lose(worker, cause)
             return
         worker.buffer += part
         worker.since = time.monotonic()
         while (message := _message(worker.buffer)) is not None:
+            if message == STARTED:
+                worker.begun = True
+                continue
             value, reason, parts, seconds = json.loads(message)
             self.out[worker.job].append(Outcome(Verdict(value, reason, parts), seconds))
         if len(self.out[worker.job]) == len(self.jobs[worker.job].responses):
-            self._leave(worker)
+            self.selector.unregister(worker.connection)
+            del self.busy[worker.pid]
             self.pool.free(worker)
 
-    def _leave(self, worker: _Worker) -> None:
+    def _end(self, worker: _Worker) -> int:
+        """End a busy worker; its wait status. It counts as busy until that is known."""
         self.selector.unregister(worker.connection)
+        status = self.pool.end(worker)
         del self.busy[worker.pid]
+        return status
 
     def _lose(self, worker: _Worker, reason: str) -> None:
         """One response is not scored, the one at which its worker ended; those after it are put back."""

@@ -28,6 +28,7 @@ from hizala.records import Group, Response
 from hizala.registry import rewards
 
 FORK, KILL = b"F", b"K"
+STARTED = b"null"  # what a worker says first of a job
 REASON = 300  # characters of a reason
 MEMORY = 4 << 30  # bytes of address space of a worker
 _DEATH_SIGNAL = 1  # PR_SET_PDEATHSIG
@@ -130,6 +131,7 @@ def _work(control: socket.socket, connection: socket.socket) -> None:
         control.close()
         _limit_itself()
         while select.select([connection], [], [])[0] and (body := receive(connection)) is not None:
+            send(connection, STARTED)
             _do(connection, pickle.loads(body))
         status = 0
     finally:
