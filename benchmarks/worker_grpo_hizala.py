@@ -71,12 +71,13 @@ def main(spec: dict[str, Any]) -> None:
             scored = time.perf_counter()
             report = engine.step(trained, objective, columns)
             sampler.sync(policy, number)
-            log.train(number, report.metrics | {"reward": float(rewards.mean())}, report.perf)
+            spread = -float(np.mean([x for s in samples for x in s.logps]))
+            log.train(number, report.metrics | {"reward": float(rewards.mean()), "entropy": spread}, report.perf)
             ended = time.perf_counter()
             m = report.metrics
             more = gate.step(
                 loss=m["loss"], grad_norm=m["grad_norm"], reward=float(rewards.mean()),
-                entropy=m.get("entropy", float("nan")), step=ended - begun, sampling=sampled - begun,
+                entropy=spread, step=ended - begun, sampling=sampled - begun,
                 scoring=scored - sampled, sampling_cpu=cpu, tokens=float(sum(len(s.ids) for s in samples)),
             )  # fmt: skip
             if not more:

@@ -73,7 +73,6 @@ def main(spec: dict[str, Any]) -> None:
             max_grad_norm=1.0,
             bf16=spec["dtype"] == "bfloat16",
             gradient_checkpointing=spec["checkpointing"],
-            cache_implementation=spec["cache"],
             temperature=1.0,
             top_k=0,
             beta=0.0,

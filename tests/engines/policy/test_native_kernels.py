@@ -276,3 +276,19 @@ def test_a_library_that_computes_something_else_is_not_used(monkeypatch, tmp_pat
     assert kernels.installed() is None
     native.enable.cache_clear()
     kernels.install(before)
+
+
+@needs_compiler
+@pytest.mark.parametrize("keep", [0, 1 << 20])
+def test_entropy_equals_its_formula_whether_it_is_trained_on_or_not(fast, keep):
+    hidden, weight, targets = draw(40, 32), draw(96, 32, seed=1, dtype=torch.float32), torch.arange(40)
+    exact = [t.double().clone().requires_grad_() for t in (hidden, weight.bfloat16())]
+    logp = torch.log_softmax(exact[0] @ exact[1].T, -1)
+    at_target, spread = logp.gather(1, targets[:, None])[:, 0], -(logp.exp() * logp).sum(-1)
+    ours = [t.clone().requires_grad_() for t in (hidden, weight)]
+    logps, entropy = token_logps(*ours, targets, entropy=True, block=40 * 32, keep=keep)
+    close([(logps.detach(), at_target.detach()), (entropy.detach(), spread.detach())], bound=0.02)
+    for share in (0.0, 1.0):
+        got = torch.autograd.grad((logps + share * entropy).sum(), ours, retain_graph=True)
+        wanted = torch.autograd.grad((at_target + share * spread).sum(), exact, retain_graph=True)
+        close(zip(got, wanted, strict=True), bound=0.02)

@@ -168,8 +168,8 @@ void softmax_backward(bf16 *restrict g, const bf16 *restrict p, long rows, long 
     }
 }
 
-/* lse of rows of logits; where p is not null, the logits' softmax too. */
-void log_sum_exp(const bf16 *restrict logits, float *restrict lse, bf16 *restrict p, float *restrict row, long rows, long d) {
+/* lse of rows of logits; where p is not null, the logits' softmax too, and where mean is not, their mean under it. */
+void log_sum_exp(const bf16 *restrict logits, float *restrict lse, bf16 *restrict p, float *restrict mean, float *restrict row, long rows, long d) {
     for (long i = 0; i < rows; i++, logits += d) {
         float top = -INFINITY, sum = 0.0f;
 #pragma omp simd reduction(max : top)
@@ -182,6 +182,11 @@ void log_sum_exp(const bf16 *restrict logits, float *restrict lse, bf16 *restric
             sum += row[j];
         }
         lse[i] = top + logf(sum);
+        if (mean) {
+            float dot = 0.0f;
+            for (long j = 0; j < d; j++) dot += row[j] * up(logits[j]);
+            mean[i] = dot / sum;
+        }
         if (p) {
             float share = 1.0f / sum;
             for (long j = 0; j < d; j++) p[j] = down(row[j] * share);

@@ -43,8 +43,10 @@ class Kernels(Protocol):
     def softmax_backward_(self, grad: Tensor, weights: Tensor, scale: float) -> Tensor:
         """scale * weights * (grad - sum(weights * grad)) in place of grad."""
 
-    def log_sum_exp(self, logits: Tensor, *, softmax: bool) -> tuple[Tensor, Tensor | None]:
-        """(M,) float32 log-sum-exp of (M, V) logits, and their softmax where asked for."""
+    def log_sum_exp(
+        self, logits: Tensor, *, softmax: bool, mean: bool = False
+    ) -> tuple[Tensor, Tensor | None, Tensor | None]:
+        """(M,) float32 log-sum-exp of (M, V) logits, and where asked for their softmax and their mean (M,) under it."""
 
     def multiplies(self, rows: int, columns: int) -> bool:
         """Whether there are products of this size; not every processor has the instructions."""

@@ -16,8 +16,9 @@ from hizala.core.ops.linear import product, weight_gradient
 BLOCK = 1 << 21
 # A GPU needs larger products to be busy.
 BLOCK_CUDA = 1 << 25
-# Up to this many elements the probabilities are kept for the backward pass instead of being computed twice.
-KEEP = 1 << 23
+# Up to this many elements the probabilities are kept for the backward pass instead of being computed twice: 64 MiB in
+# bfloat16.
+KEEP = 1 << 25
 
 
 def token_logps(
@@ -81,10 +82,12 @@ class _TokenLogps(torch.autograd.Function):
             inside = (targets >= start) & (targets < start + raw.shape[1])
             column = (targets - start).clamp(0, raw.shape[1] - 1)
             torch.where(inside, raw[rows, column].to(wide), at_target, out=at_target)
-            fast = None if entropy else kernels.active(raw)
+            fast = kernels.active(raw)
             if fast is not None:
-                lses[i], share = fast.log_sum_exp(raw, softmax=keeping)
+                lses[i], share, mean = fast.log_sum_exp(raw, softmax=keeping, mean=entropy)
                 kept += [] if share is None else [share]
+                if mean is not None:
+                    sums[i] = mean
             else:
                 logits = raw.to(wide)
                 logp = torch.log_softmax(logits, dim=-1)
@@ -109,9 +112,11 @@ class _TokenLogps(torch.autograd.Function):
         d_hidden = torch.zeros(hidden.shape, dtype=lse.dtype, device=hidden.device) if ctx.needs_input_grad[0] else None
         d_weight = torch.empty_like(weight) if ctx.needs_input_grad[1] else None
         rows = torch.arange(m, device=hidden.device)
+        # Entropy that is measured and not trained on costs nothing here.
+        spreading = ctx.entropy and bool(d_entropy.any())
         for i, start in enumerate(range(0, v, ctx.step)):
             part = weight[start : start + ctx.step]
-            if kept and not ctx.entropy:
+            if kept and not spreading:
                 p, raw = kept[i], None
             else:
                 raw = _logits(hidden, part, ctx.scale)
@@ -120,7 +125,7 @@ class _TokenLogps(torch.autograd.Function):
                 assert p is not None
             share = (lses[i] - lse).exp()
             grad = p * (-d_logps * share)[:, None].to(p.dtype)
-            if ctx.entropy and raw is not None:
+            if spreading and raw is not None:
                 grad = grad - p * (raw - mean_logit[:, None]) * (d_entropy * share)[:, None]
                 grad = grad.to(p.dtype)
             inside = (targets >= start) & (targets < start + part.shape[0])

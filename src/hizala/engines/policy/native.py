@@ -137,10 +137,13 @@ class _Native:
         self._call("softmax_backward", grad, weights, grad.numel() // d, d, scale)
         return grad
 
-    def log_sum_exp(self, logits: Tensor, *, softmax: bool) -> tuple[Tensor, Tensor | None]:
+    def log_sum_exp(
+        self, logits: Tensor, *, softmax: bool, mean: bool = False
+    ) -> tuple[Tensor, Tensor | None, Tensor | None]:
         lse, out = torch.empty(logits.shape[0]), torch.empty_like(logits) if softmax else None
-        self._call("log_sum_exp", logits, lse, out, self._row(logits.shape[1]), *logits.shape)
-        return lse, out
+        means = torch.empty_like(lse) if mean else None
+        self._call("log_sum_exp", logits, lse, out, means, self._row(logits.shape[1]), *logits.shape)
+        return lse, out, means
 
     def multiplies(self, rows: int, columns: int) -> bool:
         return self._trees and rows % 16 == columns % 16 == 0 and torch.get_num_threads() <= MOST_THREADS
