@@ -244,3 +244,28 @@ def test_an_option_without_effect_or_an_unknown_one_is_refused(write: Write) -> 
         score("alpaca_eval", path, calibraton="c.json")
     with pytest.raises(ConfigError, match="did you mean 'alpaca_eval'"):
         score("alpaca_evl", path)
+
+
+def test_any_two_models_at_equal_length(published: Find) -> None:
+    """Against itself 50, both directions sum to 100, and against the baseline it is the published rate."""
+    path, known = published("alpaca_eval/v2_weights_only.json"), published("alpaca_eval/instructions.jsonl.gz")
+    name = "length_controlled_winrate_against"
+
+    def against(model: str) -> dict[str, float]:
+        found = score("alpaca_eval", path, instructions=known, against=model).scores.results
+        return {other: figures[name] for other, figures in found.items()}
+
+    one, two = against("claude-3-opus-20240229"), against("gpt4_0314")
+    assert one["claude-3-opus-20240229"] == 50
+    assert one["gpt4_0314"] + two["claude-3-opus-20240229"] == pytest.approx(100)
+    assert one["gpt4_0314"] < 50 < two["claude-3-opus-20240229"]
+    table = json.loads(published(V2[1]).read_text())
+    base = score(
+        "alpaca_eval", published(V2[0]), instructions=known, weights=published(V2[1]), against="gpt4_1106_preview"
+    )
+    told = table["claude-2"]["published"][LC]
+    assert base.scores.results["claude-2"][name] == pytest.approx(told, abs=1e-6)
+    with pytest.raises(EvalError, match="no annotations of 'gpt-5'"):
+        score("alpaca_eval", path, instructions=known, against="gpt-5")
+    with pytest.raises(EvalError, match="has no effect"):
+        score("alpaca_eval", published(V2[0]), against="claude-2")

@@ -60,6 +60,7 @@ def test_the_inconsistency_rule_on_every_pair_of_decisions() -> None:
         ("[[A>B]] or [[A>>B]]", None, True),
         ("A>B", None, True),
         ("[[C]]", None, True),
+        ("[[A]]", None, False),
     ],
 )
 def test_verdict_texts(text: str, decision: str | None, ambiguous: bool) -> None:

@@ -12,7 +12,7 @@ from scipy.special import ndtri
 from scipy.stats import t as student
 
 from hizala.core.stats import length_control as lc
-from hizala.errors import EvalError
+from hizala.errors import EvalError, nearest
 from hizala.readers.score import alpaca_runs as files
 from hizala.readers.score.alpaca_runs import Calibration, Instructions, Run
 from hizala.readers.score.options import named
@@ -33,6 +33,7 @@ def alpaca_eval(
     weights: str | None = None,
     regularisation: str = "cv",
     difficulty_by: Literal["position", "instruction"] = "position",
+    against: str | None = None,
     seed: int = 0,
 ) -> Scores:
     """AlpacaEval win rates: raw and length-controlled, with standard errors.
@@ -43,17 +44,22 @@ def alpaca_eval(
         weights: file of published weights by model; with it nothing is fitted
         regularisation: strength C of the data: a number, a file of them by model, or cv to choose by cross-validation
         difficulty_by: how a row finds its difficulty; position is the benchmark's own rule, and wrong where rows miss
+        against: a model of the file; the length-controlled win rate of the others against it is given too
         seed: of the folds of the cross-validation
     """
     known = files.instructions_of(instructions) if instructions else None
     if known is None and (calibration or weights):
         raise EvalError("a length-controlled win rate needs the difficulties", fix="give --instructions too")
     if "preference" not in _first(annotations) and known is not None and _has_weights(annotations):
-        return _from_weights_alone(annotations, known)
+        return _versus(_from_weights_alone(annotations, known), known, against, annotations.name)
     form, runs = files.runs_of(annotations)
     notes: list[str] = []
     results: dict[str, Figures] = {run.name: raw_figures(run) for run in runs}
     if known is None:
+        if against is not None:
+            raise EvalError(
+                "--against has no effect without length-controlled win rates", fix="give --instructions too"
+            )
         notes.append("no length-controlled win rate: give --instructions, and --calibration or --weights")
         return Scores(form, results, notes=notes)
     files.check_prompts(annotations, known)
@@ -72,7 +78,7 @@ def alpaca_eval(
     else:
         notes.append("no length-controlled win rate: give --calibration to fit it, or --weights")
     notes += _order_notes(runs, known, difficulty_by)
-    return Scores(form, results, notes=notes)
+    return _versus(Scores(form, results, notes=notes), known, against, annotations.name)
 
 
 def raw_figures(run: Run) -> Figures:
@@ -190,6 +196,24 @@ def _figures(found: lc.LengthControlled, weights: Floats, strength: float | None
     if strength is not None:
         figures["lc_regularisation"] = strength
     return figures
+
+
+def _versus(scores: Scores, known: Instructions, against: str | None, where: str) -> Scores:
+    """Add the win rate of every model against one of them, both at the baseline's length.
+
+    100 mean sigmoid((b3_m - b3_k) + (b2_m - b2_k) difficulty), over all instructions
+    """
+    if against is None:
+        return scores
+    if against not in scores.results:
+        raise EvalError(f"no annotations of '{against}'{nearest(against, scores.results)}", where=where)
+    if "lc_weights" not in scores.results[against]:
+        raise EvalError("--against has no effect without length-controlled win rates", fix="give --calibration")
+    other = np.array(list(scores.results[against]["lc_weights"].values()))
+    for figures in scores.results.values():
+        apart = np.array(list(figures["lc_weights"].values())) - other
+        figures["length_controlled_winrate_against"] = 100 * lc.from_weights(apart, known.difficulty).value
+    return scores
 
 
 def _order_notes(runs: list[Run], known: Instructions, by: str) -> list[str]:

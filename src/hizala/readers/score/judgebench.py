@@ -109,7 +109,7 @@ def by_scores(first: float, second: float) -> Decision:
 
 
 def by_text(text: str) -> tuple[Decision, bool]:
-    """The verdict of a judge's words, and whether they name several or none."""
+    """The verdict of a judge's words, None where it is no verdict; and whether they name several or none."""
     return by_matches(_VERDICT.findall(text))
 
 
@@ -119,7 +119,7 @@ def by_matches(found: Sequence[str]) -> tuple[Decision, bool]:
         return None, True
     said = found[0].replace(">>", ">").replace("<<", "<")
     said = {"A<B": "B>A", "B<A": "A>B", "B=A": "A=B"}.get(said, said)
-    return (said, False) if said in FLIPPED else (None, True)
+    return (said if said in FLIPPED else None), False
 
 
 def _check(data: Annotations, path: str) -> None:

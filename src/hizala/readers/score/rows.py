@@ -147,10 +147,13 @@ def _collected(found: list[tuple[str, Any]], name: str) -> list[Row]:
 
 
 def _is_object(text: str) -> bool:
+    """Whether a line is an object by itself, however wrong: then the file is JSON Lines."""
     try:
-        return isinstance(_parse(text), dict)
-    except RowError:
+        return isinstance(json.loads(text), dict)
+    except json.JSONDecodeError:
         return False
+    except (ValueError, RecursionError):  # a number too long, or nesting too deep: told when the line is read
+        return True
 
 
 def _parse(text: str) -> Any:
@@ -158,6 +161,10 @@ def _parse(text: str) -> Any:
         return _DECODER.decode(text)
     except json.JSONDecodeError as error:
         raise RowError(f"is not JSON ({error.msg}, column {error.colno})") from None
+    except RowError:
+        raise
+    except ValueError:
+        raise RowError("holds a number too long to read") from None
     except RecursionError:
         raise RowError("is nested too deeply") from None
 
