@@ -19,7 +19,7 @@ from hizala.engines import data
 from hizala.engines.data.templates import ChatTemplate
 from hizala.errors import ConfigError, DataError
 from hizala.pipelines.build import run
-from hizala.pipelines.candidates import Answers, Prompt
+from hizala.pipelines.candidates import Answers, Prompt, asked
 from hizala.pipelines.rejection.select import counts, select, strays
 from hizala.pipelines.rejection.settings import RejectionSettings
 from hizala.records import Group, Message, Sample, Verdict
@@ -180,3 +180,23 @@ def test_killed_while_it_samples_and_while_it_trains_it_continues_to_the_same_bi
     run(config.load(recipe))
     for name in ("samples.jsonl", "selected.jsonl", "metrics.jsonl", "model/model.safetensors"):
         assert (killed / name).read_bytes() == (whole / name).read_bytes(), name
+
+
+def test_a_prompt_is_put_as_asked_and_its_text_is_never_a_pattern() -> None:
+    group = Group((Message("system", "s"), Message("user", "2 + {prompt} {x}?")), (), "p")
+    assert asked(group, None) is group
+    assert asked(group, "Soru: {prompt}\nKutuya yaz.").prompt == (
+        Message("system", "s"),
+        Message("user", "Soru: 2 + {prompt} {x}?\nKutuya yaz."),
+    )
+    for wrong in ("no place", "{prompt} {prompt}"):
+        with pytest.raises(ValueError, match="must stand once"):
+            RejectionSettings(data="world:prompts", rewards={"gold": 1.0}, ask=wrong)
+
+
+def test_what_was_kept_carries_the_prompt_as_it_was_put(write_recipe: Callable[..., Path]) -> None:
+    stage = (
+        STAGE.replace("keep: 2", 'keep: 2, ask: "{prompt} "').replace("n=48", "n=12").replace("steps: 8", "steps: 1")
+    )
+    home = run(config.load(write_recipe(stage))).path / "stages" / "01-rejection_sampling"
+    assert all(row["messages"][0]["content"].endswith(" ") for row in rows(home / "selected.jsonl"))

@@ -14,6 +14,9 @@ from hizala.pipelines.material import open_source, prompt_key, with_unique_ids
 from hizala.pipelines.progress import Bar
 from hizala.records import Finding, Group, Message, Response, Sample, TokenBranch, TokenGroup
 
+PLACE = "{prompt}"
+ASK = f"how a prompt is put: a text in which {PLACE} stands for its last turn; none: as the data have it"
+
 
 class Asking(Protocol):
     """What a stage says of its prompts and of how they are answered."""
@@ -123,12 +126,27 @@ def read_prompts(
         if prompt_key(group) in held:
             left += 1
             continue
-        kept.append(Prompt(group, tuple(template.encode_prompt(group))))
+        put = asked(group, getattr(settings, "ask", None))
+        kept.append(Prompt(put, tuple(template.encode_prompt(put))))
     if left:
         findings.append(Finding("held-out", "info", "prompts of the held-out check, not trained on", count=left))
     if not kept:
         raise DataError("no prompt is left to answer", where=source.name, fix="give more data, or a smaller check")
     return kept, [*source.findings, *findings]
+
+
+def check_ask(ask: str | None) -> None:
+    """Raise ValueError where a way of asking does not hold the prompt exactly once."""
+    if ask is not None and ask.count(PLACE) != 1:
+        raise ValueError(f"ask holds {PLACE} {ask.count(PLACE)} times; it stands for the prompt and must stand once")
+
+
+def asked(group: Group, ask: str | None) -> Group:
+    """The group with its last turn put as `ask` says."""
+    if ask is None:
+        return group
+    last = group.prompt[-1]
+    return replace(group, prompt=(*group.prompt[:-1], replace(last, content=ask.replace(PLACE, last.content))))
 
 
 class Asker:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from hizala.world.reflective import reasoning
 from hizala.world.refs import SAMPLERS, resolve
 from hizala.world.sample import (
     FAMILIES,
@@ -43,6 +44,7 @@ __all__ = [
     "prompts",
     "qualities",
     "rankings",
+    "reasoning",
     "resolve",
     "respond",
     "steps",

@@ -10,10 +10,11 @@ from urllib.parse import parse_qsl
 from hizala.errors import ConfigError, nearest
 from hizala.records import Group
 from hizala.world import sample
+from hizala.world.reflective import reasoning
 from hizala.world.tooluse import tools
 
 PREFIX = "world:"
-SAMPLERS: dict[str, Callable[..., list[Group]]] = {**sample.SAMPLERS, "tools": tools}
+SAMPLERS: dict[str, Callable[..., list[Group]]] = {**sample.SAMPLERS, "reasoning": reasoning, "tools": tools}
 
 
 def resolve(ref: str) -> list[Group]:

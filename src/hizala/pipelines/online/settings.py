@@ -14,6 +14,7 @@ from hizala.engines.reward import compose
 from hizala.engines.train import Objective
 from hizala.engines.train.objective import parameters
 from hizala.errors import ConfigError
+from hizala.pipelines.candidates import ASK, check_ask
 from hizala.pipelines.settings import OptimiserSettings, Ratio, loss_weight_field
 from hizala.registry import advantages, losses
 
@@ -28,6 +29,7 @@ class OnlineSettings(OptimiserSettings):
         dict[str, float | dict[str, Any]],
         Field(min_length=1, description="reward name -> its weight, or its weight and settings: {weight: 0.2, …}"),
     ]
+    ask: Annotated[str | None, Field(description=ASK)] = None
     steps: Annotated[int, Field(ge=1, description="steps: each samples, scores and trains")] = 100
     prompts: Annotated[int, Field(ge=1, description="prompts a step")] = 16
     group_size: Annotated[int, Field(ge=1, description="responses sampled for each prompt")] = 8
@@ -135,6 +137,7 @@ class OnlineSettings(OptimiserSettings):
 
     @model_validator(mode="after")
     def _no_idle_setting(self) -> OnlineSettings:
+        check_ask(self.ask)
         if (self.kl_in == "none") != (self.beta == 0):
             raise ValueError("beta and kl_in go together: kl_in says where the KL that beta prices is paid for")
         for name in ("kl_estimator", "kl_target"):

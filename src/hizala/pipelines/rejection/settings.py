@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, model_validator
 
 from hizala.algorithms import algorithms
+from hizala.pipelines.candidates import ASK, check_ask
 from hizala.pipelines.settings import OptimiserSettings, Ratio, TrainSettings, stage_model
 
 SFT = "sft"
@@ -19,6 +20,7 @@ class RejectionSettings(OptimiserSettings):
         dict[str, float | dict[str, Any]],
         Field(min_length=1, description="reward name -> its weight, or its weight and settings: {weight: 0.2, …}"),
     ]
+    ask: Annotated[str | None, Field(description=ASK)] = None
     samples: Annotated[int, Field(ge=1, description="responses sampled for each prompt")] = 8
     max_tokens: Annotated[int, Field(ge=1, description="most tokens of a sampled response")] = 256
     temperature: Annotated[float, Field(gt=0, description="temperature that responses are sampled with")] = 1.0
@@ -51,6 +53,7 @@ class RejectionSettings(OptimiserSettings):
 
     @model_validator(mode="after")
     def _no_idle_setting(self) -> RejectionSettings:
+        check_ask(self.ask)
         if self.keep > self.samples:
             raise ValueError("keep is greater than samples: there are no more responses to keep")
         if self.keep == self.samples and self.threshold is None:
