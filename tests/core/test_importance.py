@@ -44,7 +44,7 @@ def test_agreement_has_nothing_to_correct() -> None:
     assert got.ess_response == pytest.approx(1.0, rel=1e-12)
     for level in ("token", "sequence", "geometric"):
         for beyond in ("truncate", "mask"):
-            assert weights(OLD, OLD, level=level, beyond=beyond).equal(torch.ones(6, dtype=torch.float64))  # type: ignore[arg-type]
+            assert weights(OLD, OLD, level=level, beyond=beyond).equal(torch.ones(6, dtype=torch.float64))
 
 
 def test_no_tokens_have_no_mismatch() -> None:
@@ -88,7 +88,7 @@ def test_unbounded_token_weights_turn_the_samplers_mean_into_the_trainers() -> N
 def test_far_apart_weights_stay_finite() -> None:
     near, far = logps([-1.0] * 6), logps([-500.0] * 6)
     for level in ("token", "sequence", "geometric"):
-        assert bool(torch.isfinite(weights(near, far, level=level, high=math.inf)).all())  # type: ignore[arg-type]
-        assert float(weights(near, far, level=level).max()) == 2.0  # type: ignore[arg-type]
-        assert float(weights(far, near, level=level, beyond="mask", low=0.1).max()) == 0.0  # type: ignore[arg-type]
+        assert bool(torch.isfinite(weights(near, far, level=level, high=math.inf)).all())
+        assert float(weights(near, far, level=level).max()) == 2.0
+        assert float(weights(far, near, level=level, beyond="mask", low=0.1).max()) == 0.0
     assert 0 < mismatch(near, far).ess <= 1

@@ -175,7 +175,7 @@ def openrlhf_group(batch: Batch, estimator: str) -> Tensor:
     """OpenRLHF's statements that subtract a group's baseline."""
     algorithm = SimpleNamespace(advantage=SimpleNamespace(estimator=estimator))
     arguments = SimpleNamespace(algo=algorithm, rollout=SimpleNamespace(n_samples_per_prompt=SIZE))
-    names = {"args": arguments, "rewards": batch.rewards.reshape(-1, SIZE), "torch": torch}
+    names: dict[str, Any] = {"args": arguments, "rewards": batch.rewards.reshape(-1, SIZE), "torch": torch}
     begins = "if args.algo.advantage.estimator == 'rloo'"
     _openrlhf(begins, begins, names)
     found: Tensor = names["rewards"]

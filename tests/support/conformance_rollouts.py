@@ -77,7 +77,7 @@ def verl(kind: str, settings: dict[str, Any], *, reason: str = "", **params: Any
 def openrlhf(settings: dict[str, Any], **params: Any) -> Peer:
     """OpenRLHF's policy loss, averaged over tokens."""
     told = "".join(f", {name} {number:g}" for name, number in settings.items())
-    theirs = partial(peers.openrlhf_policy, **settings)
+    theirs: Callable[[Case], torch.Tensor] = partial(peers.openrlhf_policy, **settings)
     return Peer(f"OpenRLHF ppo{told}", lambda case: float(theirs(case)), params, case=rollouts, package="openrlhf")
 
 

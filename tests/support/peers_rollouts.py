@@ -128,4 +128,5 @@ def openrlhf_kl(case: Case, kind: str) -> Tensor:
     """OpenRLHF's KL estimate (float32), averaged over tokens."""
     found = source.openrlhf().compute_approx_kl(rows(case, "policy"), rows(case, "reference"), kl_estimator=kind)
     counted = mask(case)
-    return (found * counted).sum() / counted.sum()
+    mean: Tensor = (found * counted).sum() / counted.sum()
+    return mean

@@ -94,7 +94,12 @@ def verl() -> SimpleNamespace:
         """Stands for verl's settings of an actor: attributes, and `get` as a mapping has it."""
 
         def __init__(self, **values: Any) -> None:
-            usual = {"clip_ratio": 0.2, "clip_ratio_low": None, "clip_ratio_high": None, "global_batch_info": {}}
+            usual: dict[str, Any] = {
+                "clip_ratio": 0.2,
+                "clip_ratio_low": None,
+                "clip_ratio_high": None,
+                "global_batch_info": {},
+            }
             self.__dict__ |= usual | values
 
         def get(self, name: str, default: Any) -> Any:

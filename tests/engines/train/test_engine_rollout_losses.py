@@ -79,7 +79,7 @@ def test_at_the_weights_that_sampled_ppo_has_the_policy_gradient() -> None:
     for name in ("clip", "reinforce", "cispo"):
         made = engine(60)
         made.policy.module.load_state_dict(policy.module.state_dict())
-        old = {}
+        old: dict[str, np.ndarray] = {}
         with torch.no_grad():
             for tree in policy.pack(groups, 4096):
                 flat = policy.logps(tree).tokens.numpy()
