@@ -385,3 +385,45 @@ def f(x): return All()
 CODE_TEST = (
     f"def check(candidate):\n    assert abs(candidate(3) - {SECRET}) < 1e-6\n    assert {SECRET} in [candidate(3)]"
 )
+
+
+# Lines a program may put in place of an answer; f(k) sends the k-th and nothing else.
+_DEEP = 900
+LINES = [
+    *("[]", "3", "null", '"x"', "{}", "{", "\x00", '{"value": NaN}', '{"value": 1e999}', '{"value": -0}'),
+    *('{"value": {"t": "mine", "v": 0}}', '{"value": {"t": "yours", "v": 0}}', '{"value": {"t": "yours", "v": -1}}'),
+    *('{"value": {"t": "set", "v": [[]]}}', '{"value": {"t": "dict", "v": [1]}}', '{"value": {"t": "int", "v": 5}}'),
+    *(
+        '{"error": 3}',
+        '{"error": []}',
+        '{"error": [[], 3]}',
+        '{"error": [[["x"]], {}]}',
+        '{"error": [["Exception"], 3]}',
+    ),
+    *('{"error": [["SystemExit"], ""]}', '{"error": [["UnicodeDecodeError"], "x"]}', '{"left": [[]]}', '{"left": 0}'),
+    *(
+        '{"stop": true}',
+        '{"passed": true}',
+        '{"to": {}}',
+        '{"loaded": true}',
+        '{"failed": [[]]}',
+        '{"value": true, "left": 0}',
+    ),
+    *('{"op": []}', '{"op": "name", "name": "check"}', '{"op": "call", "target": 3, "args": 3, "kwargs": 3}'),
+    '{"op": "call", "target": {"t": "yours", "v": -1}, "args": [], "kwargs": {}}',
+    '{"op": "get", "target": {"t": "yours", "v": 0}, "name": "__globals__"}',
+    '{"op": "get", "target": {"t": "yours", "v": 0}, "name": "secret"}',
+    *(f'{{"{key}": {"[" * _DEEP}{"]" * _DEEP}}}' for key in ("value", "error", "left", "failed", "op")),
+    f'{{"value": {"[" * 100_000}',
+    f'{{"value": {{"t": "set", "v": [{"[" * _DEEP}{"]" * _DEEP}]}}}}',
+    f'{{"value": {"9" * 10_000}}}',
+]
+SENDING = f"""
+import os
+LINES = {LINES!r}
+def f(k):
+    for number in range(3, 16):
+        try: os.write(number, LINES[k].encode() + b"\\n")
+        except OSError: pass
+    os._exit(0)
+"""

@@ -7,14 +7,14 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
-from hostile_programs import CODE_TEST, CONSUMING, FORGING, FORGING_CODE, REACHING, SECRET
+from hostile_programs import CODE_TEST, CONSUMING, FORGING, FORGING_CODE, LINES, REACHING, SECRET, SENDING
 from sandboxes import NEEDS
 
-from hizala.engines.reward.sandbox import Code, Judge, Limits, Sandbox, Streams, read_cases
+from hizala.engines.reward.sandbox import Code, Judge, Limits, Result, Sandbox, Streams, read_cases
 from hizala.engines.reward.sandbox.spec import MIB
 
 pytestmark = NEEDS
@@ -73,8 +73,10 @@ def test_nothing_outside_is_reached(outside: Outside, name: str) -> None:
 def test_what_uses_everything_up_is_stopped(outside: Outside, name: str) -> None:
     source, ends = CONSUMING[name]
     began = time.monotonic()
-    outcome = outside.judge.sandbox.run(source)
-    assert time.monotonic() - began < 6.0
+    # Memory takes its time to be filled where others compute too; the limits on it need none.
+    limits = replace(LIMITS, seconds=8.0, cpu_seconds=8.0) if name.startswith("takes") else LIMITS
+    outcome = outside.judge.sandbox.run(source, limits=limits)
+    assert time.monotonic() - began < limits.seconds + 5.0
     assert outcome.status in ends
     assert outcome.reason
     assert len(outcome.stdout) + len(outcome.stderr) <= LIMITS.output
@@ -126,6 +128,67 @@ def test_a_verdict_cannot_be_forged(outside: Outside, name: str) -> None:
     assert result.passed is False
     assert result.why
     outside.unharmed()
+
+
+@pytest.mark.parametrize("form", ["assert f({}) == {}", "assert abs(f({}) - {}) < 1", "g = f({})\nassert [g] == [{}]"])
+def test_no_line_is_taken_for_an_answer(form: str) -> None:
+    """And none upsets whoever reads it: every test is judged, and judged failed."""
+    with Sandbox(limits=LIMITS) as sandbox:
+        judge = Judge(sandbox, kills=len(LINES))
+        results = judge.one(SENDING, read_cases([form.format(k, SECRET) for k in range(len(LINES))]))
+        judge.close()
+    assert [result.passed for result in results] == [False] * len(LINES)
+    assert all(result.why and len(result.why) < 400 and result.why.isprintable() for result in results)
+
+
+NODES = f"""
+class Node:
+    def __init__(self, value, next=None):
+        self.value, self.next, self._secret = value, next, {SECRET}
+    def twice(self):
+        return 2 * self.value
+node = Node(1, Node(2))
+assert f(node) == [1, 2, 4]
+"""
+
+
+def test_a_program_may_use_what_a_test_hands_over(outside: Outside) -> None:
+    tests = read_cases([NODES])
+    honest = """
+def f(node):
+    values = []
+    while node is not None:
+        values.append(node.value)
+        last, node = node, node.next
+    return values + [last.twice()]
+"""
+    (result,) = outside.judge.one(honest, tests)
+    assert result == Result(True)
+    asking = """
+def f(node):
+    peer = object.__getattribute__(node, "_peer")
+    for name in ("_secret", "__class__", "__init__", "__dict__"):
+        try:
+            peer.ask({"op": "get", "target": {"t": "yours", "v": 0}, "name": name})
+        except PermissionError:
+            continue
+        return name
+    for op in ("len", "iter", "next", "repr", "bool", "item", "isinstance", "eq"):
+        try:
+            return peer.ask({"op": op, "target": {"t": "yours", "v": 0}, "name": "value"})
+        except PermissionError:
+            continue
+    for name in ("__globals__", "__self__", "__func__"):
+        try:
+            return peer.ask({"op": "get", "target": peer.encode(node.twice), "name": name})
+        except PermissionError:
+            continue
+    return [1, 2, 4]
+"""
+    assert outside.judge.one(asking, tests) == [Result(True)]
+    tests = read_cases(["x = (n for n in [1])\nassert f(x)"])
+    (result,) = outside.judge.one("def f(g):\n    return g.gi_frame.f_locals", tests)
+    assert "the test hands over calls" in result.why
 
 
 @pytest.mark.parametrize("test", [f"assert f(3) == {SECRET}", CODE_TEST.replace("candidate", "f") + "\ncheck(f)"])

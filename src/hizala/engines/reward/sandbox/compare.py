@@ -133,7 +133,7 @@ def same_text(expected: str, written: bytes, *, tolerance: float = 0.0) -> bool:
 
 
 def _lines(text: str) -> list[str]:
-    return [line.rstrip() for line in text.rstrip().splitlines()]
+    return [line.rstrip() for line in text.rstrip().split("\n")]
 
 
 def _close(wanted: str, found: str, tolerance: float) -> bool:

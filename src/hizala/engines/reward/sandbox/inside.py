@@ -207,11 +207,11 @@ class Peer:
             target = decode(message["target"], self._find) if "target" in message else self._named(message["name"])
             arguments = [decode(part, self._find) for part in message["args"]]
             return target(*arguments, **{key: decode(part, self._find) for key, part in message["kwargs"].items()})
-        if self._names is None:
-            raise PermissionError("the test hands over nothing but calls")
         if kind == "name":
             return self._named(message["name"])
         target = decode(message["target"], self._find)
+        if self._names is None and not (kind in ("get", "set") and _belongs(target, message["name"])):
+            raise PermissionError("the test hands over calls, and what its own classes show")
         if kind == "get":
             return getattr(target, message["name"])
         if kind == "set":
@@ -274,6 +274,14 @@ class Remote:
 
     def __hash__(self) -> int:
         return id(self)
+
+
+def _belongs(target: object, name: str) -> bool:
+    """Whether a program may use this attribute of what a test handed over: a public one, of a class the test defines.
+
+    Functions, generators and frames would lead on to everything the test holds.
+    """
+    return type(target).__module__ == "test" and not name.startswith("_")
 
 
 def _unary(op: str, kind: type) -> Callable[[Remote], Any]:

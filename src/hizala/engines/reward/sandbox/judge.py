@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -14,12 +14,12 @@ from hizala.engines.reward.sandbox.compare import same, same_text, truth
 from hizala.engines.reward.sandbox.inside import encode
 from hizala.engines.reward.sandbox.process import Process
 from hizala.engines.reward.sandbox.sandbox import Sandbox
-from hizala.engines.reward.sandbox.spec import Limits
+from hizala.engines.reward.sandbox.spec import Limits, readable
 from hizala.errors import DataError
 
 _SERVE = ("-s", "-S", "-B", "{box}/inside", "serve", "{file}")
 _TEST = ("-s", "-S", "-B", "{box}/inside", "test", "-")
-_TALK = 10_000  # messages one test may take
+_TALK = 100_000  # messages one test may take
 
 
 class Broken(Exception):
@@ -123,7 +123,7 @@ class Judge:
                 tester = stack.enter_context(self.sandbox.open({}, _TEST, limits=_room(limits)))
             loaded = _message(program)
             if loaded.get("loaded") is not True:
-                why = _gone(program) if not loaded else str(loaded.get("failed", "it said nothing sensible"))[:300]
+                why = _gone(program) if not loaded else _said(loaded.get("failed"))
                 yield from ((Result(False, f"the program did not load: {why}"), False) for _ in cases)
                 return
             for case in cases:
@@ -151,7 +151,9 @@ class Judge:
         reply = _message(program)
         left = reply if "left" in reply else _message(program)
         if not reply or ("left" in reply and "value" not in reply):
-            return Result(False, _gone(program) if not reply else f"it ended in the call (status {left['left']})")
+            return Result(
+                False, _gone(program) if not reply else f"it ended in the call (status {_said(left.get('left'))})"
+            )
         if "error" in reply:
             return Result(False, _error(reply))
         try:
@@ -187,9 +189,8 @@ class Judge:
             if not reply:
                 return Result(False, _gone(program, tester))
             if "left" in reply:
-                ended = f"it ended in the test (status {reply['left']})"
-            allowed = {"value"}, {"error"}, {"op", "target", "args", "kwargs"}
-            tester.send(_lines(reply if set(reply) in allowed else {"stop": True}))
+                ended = f"it ended in the test (status {_said(reply['left'])})"
+            tester.send(_forwarded(reply))
         else:
             program.stop("output")
             return Result(False, f"the test took more than {_TALK} messages")
@@ -197,7 +198,7 @@ class Judge:
             program.send(_lines({"stop": True}))
             _message(program, tester)
         if ended or said["passed"] is not True:
-            return Result(False, ended or str(said.get("why", "")))
+            return Result(False, ended or _said(said.get("why")))
         return Result(True)
 
 
@@ -234,10 +235,26 @@ def _gone(*processes: Process) -> str:
     return "it ended"
 
 
+def _forwarded(reply: dict[str, Any]) -> bytes:
+    """What a program answers or asks, for the test; anything else ends the test."""
+    allowed = {"value"}, {"error"}, {"op", "target", "args", "kwargs"}, {"op", "target", "name"}
+    if set(reply) in (*allowed, {"op", "target", "name", "value"}):
+        with suppress(RecursionError):  # nested so deep that it could be read and cannot be written
+            return _lines(reply)
+    return _lines({"stop": True})
+
+
+def _said(value: object) -> str:
+    """Words that a program or a test sent, fit to be shown; whatever is no text or small number says nothing."""
+    if isinstance(value, int) and abs(value) < 1 << 32:
+        return str(int(value))
+    return readable(value)[:300] if isinstance(value, str) else "nothing sensible"
+
+
 def _error(reply: dict[str, Any]) -> str:
     error = reply["error"]
     if isinstance(error, list) and len(error) == 2 and isinstance(error[0], list) and error[0]:
-        return f"{str(error[0][0])[:60]}: {str(error[1])[:200]}"
+        return f"{_said(error[0][0])}: {_said(error[1])}"[:300]
     return "it raised an error"
 
 

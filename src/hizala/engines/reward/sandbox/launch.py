@@ -113,13 +113,14 @@ def limited(tools: Tools, language: Language, limits: Limits) -> list[str]:
         "cpu": int(-(-limits.cpu_seconds // 1)),
         "fsize": limits.disk,
         "nofile": limits.files,
-        "nproc": limits.processes,
         "core": 0,
         "memlock": 0,
         "msgqueue": 0,
     }
     if language.address_space:
         settings["as"] = limits.memory
+    if tools.bwrap:  # elsewhere it would count all that the user runs
+        settings["nproc"] = limits.processes
     return [tools.prlimit, *(f"--{name}={value}:{value}" for name, value in settings.items()), "--"]
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import select
 import selectors
 import signal
 import subprocess
@@ -229,6 +230,9 @@ class Process:
         if self._popen.poll() is None:
             self._kill()
         self._popen.wait()
+        if self._handle is not None:
+            # Process 1 has ended only when everything inside has: then nothing is left that could use the slot.
+            select.select([self._handle], [], [], _SETUP)
         with suppress(OSError, KeyError):
             while not self._closed() and self._selector.select(0):
                 self._turn(0)

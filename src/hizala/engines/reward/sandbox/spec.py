@@ -73,8 +73,13 @@ class Outcome:
             return f"{STOPPED[self.status]}{': ' + self.detail if self.detail else ''}"
         if self.code == 0:
             return ""
-        last = self.stderr.decode(errors="replace").strip().splitlines()[-1:] if self.stderr else []
-        return f"exit status {self.code}" + (f" ({last[0][:200]})" if last else "")
+        last = self.stderr[-2000:].decode(errors="replace").strip().rpartition("\n")[2]
+        return f"exit status {self.code}" + (f" ({readable(last)[:200]})" if last else "")
+
+
+def readable(text: str) -> str:
+    """A program's words without what could steer a terminal."""
+    return "".join(c if c.isprintable() else " " for c in text)
 
 
 STOPPED: Mapping[Status, str] = {
@@ -118,7 +123,10 @@ class Language:
 
 # What stands beside each Python program is compiled once, by the Python that will run it.
 _COMPILE = """
-import importlib.util, marshal, sys
+import importlib.util, marshal, os, sys
+if os.fork() == 0:
+    os._exit(0)
+os.wait()
 with open(sys.path[0] + "/inside") as file:
     code = compile(file.read(), "inside", "exec")
 sys.stdout.buffer.write(importlib.util.MAGIC_NUMBER + bytes(12) + marshal.dumps(code))
