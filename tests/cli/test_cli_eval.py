@@ -19,6 +19,8 @@ ROWS: dict[str, list[dict[str, Any]]] = {
     "arena_hard": [{"question_id": q, "model": "m", "games": [{"score": "A>B"}, {"score": "A>>B"}]} for q in (1, 2)],
     "gsm8k": [{"i": 0, "ground_truth": "#### 5", "solution": "so 5"}],
     "judgebench": [{"pair_id": 1, "source": "mmlu-pro", "label": "A>B", "scores": [[1, 0], [0, 1]]}],
+    "kwise": [{"id": 1, "grades": [2, 1], "scores": [1, 2]}],
+    "process": [{"mistake_index": 1, "predicted": 1}, {"mistake_index": None, "predicted": None}],
     "mt_bench": [{"model": "m", "question_id": 1, "turn": 1, "judgment": "[[7]]"}],
     "reward_bench": [{"subset": "hep-go", "score_chosen": 2, "score_rejected": 1}],
     "reward_bench_2": [{"subset": "Math", "scores": [2, 1, 0, 0]}],
