@@ -97,7 +97,7 @@ def change(path: Path, edit: Any) -> None:
 def test_every_curve_of_the_stage_stands_in_its_place_and_once(run: Path) -> None:
     html = section(run)
     shown = titles(html)
-    for key in ("reward", "pass", "entropy", "response_length", "kl_reference", "kl_response", "kl_price", "kl_step",
+    for key in ("reward", "pass", "entropy", "response_length", "reflection", "kl_reference", "kl_response", "kl_price", "kl_step",
                 "clipped", "silent", "unscored", "truncated", "gap_mean", "gap_max", "gap_kl", "ess", "correction",
                 "masked", "time", "online_speed"):  # fmt: skip
         assert shown.count(STRINGS["en"][f"chart.{key}"]) == 1, key
@@ -121,6 +121,19 @@ def test_held_out_rewards_are_points_with_bars(run: Path) -> None:
     chart = chart[: chart.index("</figure>")]
     assert chart.count('class="whisker"') == chart.count('class="dot"') == 4
     assert "0.800 [0.700, 0.900]" in chart
+
+
+def test_what_never_moves_or_is_always_zero_is_not_drawn(run: Path) -> None:
+    def still(i: int, row: dict[str, Any]) -> dict[str, Any]:
+        if row["split"] == "train":
+            row |= {"kl_reward/beta": 0.02, "reward/format": 0.0}
+        return row
+
+    change(run / STAGE / "metrics.jsonl", still)
+    html = section(run)
+    assert STRINGS["en"]["chart.kl_price"] not in html
+    assert "Reward format" not in titles(html)
+    assert "Reward format" in Page(html[html.index(STRINGS["en"]["online.zero"]) :]).text
 
 
 def test_a_component_that_is_the_sum_is_not_drawn_again(run: Path) -> None:
@@ -183,7 +196,7 @@ def test_the_samples_are_all_in_the_data_and_the_first_page_is_of_the_last_step(
     assert "All of them stand in stages/01-grpo/samples.jsonl" in page.text
     table = re.search(r"<tbody>(?:(?!<tbody>).)*?</tbody>\s*</table>\s*<template>", section(run), re.DOTALL)
     assert table
-    assert table.group().count("<tr>") == 10
+    assert table.group().count("<tr") == 10
     assert "What is 30 and 0?" in table.group()
     assert "What is 29" not in table.group()
 
@@ -196,6 +209,19 @@ def test_a_response_without_a_score_is_not_scored_and_has_its_reason(run: Path) 
     assert {row[3] for row in lost} == {""}
     assert all(row[6][0] is None and row[6][1] is not None for row in lost), "the reward that answered is shown"
     assert "not scored" in Page(section(run)).text
+
+
+def test_a_conversation_with_an_environment_shows_every_turn(run: Path) -> None:
+    turns = [["assistant", "<tool>2*3</tool>"], ["tool", "6"], ["assistant", "Answer: 6"], "odd"]
+
+    def talk(i: int, row: dict[str, Any]) -> dict[str, Any]:
+        row["responses"][0]["turns"] = turns
+        return row
+
+    change(run / STAGE / "samples.jsonl", talk)
+    texts = [row[1] for row in Page(section(run)).rows["rows"]]
+    assert texts[0] == "[assistant] <tool>2*3</tool>\n[tool] 6\n[assistant] Answer: 6"
+    assert texts[1].startswith("<think>")
 
 
 @pytest.mark.parametrize("status", ["running", "interrupted", "failed"])

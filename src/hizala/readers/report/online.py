@@ -24,12 +24,16 @@ _PARTS = {"sampling": "m2", "scoring": "m1", "waiting": "m2", "measuring": "m3",
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """A chart of single measures: its phrase, its unit's, the measures, and whether their line starts from 0."""
+    """A chart of single measures: its phrase, its unit's, the measures.
+
+    `zero`: the axis starts from 0. `moving`: a line that never moves says nothing the settings do not.
+    """
 
     key: str
     unit: str
     names: tuple[str, ...]
     zero: bool = False
+    moving: bool = False
 
 
 # Heading -> its charts in order; a name that starts with "*/" is that figure of any loss.
@@ -37,9 +41,12 @@ PLANS: Mapping[str, tuple[Plan, ...]] = {
     "policy": (
         Plan("entropy", "nats_token", ("samples/entropy",), True),
         Plan("response_length", "tokens", ("samples/length",)),
+        Plan("reflection", "share", ("samples/reflection",), True),
+        Plan("turns", "", ("samples/turns",)),
+        Plan("told", "share", ("samples/told",), True),
         Plan("kl_reference", "nats_token", ("kl_reward/token", "kl/k1"), True),
         Plan("kl_response", "nats_response", ("kl_reward/response",), True),
-        Plan("kl_price", "per_nat", ("kl_reward/beta",)),
+        Plan("kl_price", "per_nat", ("kl_reward/beta",), moving=True),
         Plan("kl_step", "nats_token", ("*/approx_kl",), True),
         Plan("clipped", "share", ("*/low", "*/high", "*/dual"), True),
     ),
@@ -160,14 +167,16 @@ def components(stage: StageView) -> list[str]:
 
 
 def _rewards(stage: StageView, lines: Mapping[tuple[str, bool], Line], taken: set[str], phrases: Phrases) -> Block:
-    charts = []
+    charts, zero = [], []
     for name in ("reward/mean", *components(stage)):
         mine = [line for held in (False, True) if (line := lines.get((name, held))) is not None]
         label = name.partition("/")[2]
         args = {} if label == "mean" else {"name": label}
         drawn = [(line, "held" if line.held else "train", phrases.span(_legend(line))) for line in mine]
-        if drawn:
-            charts.append(_chart(phrases, "reward" if label == "mean" else "component", "", drawn, args=args))
+        if drawn and args and all(_nil(line) for line in mine):
+            zero.append(phrases.span("chart.component", **args))
+        elif drawn:
+            charts.append(_chart(phrases, "component" if args else "reward", "", drawn, args=args))
     taken |= {n for n in {**stage.train, **stage.held_out} if n.startswith("reward/")}
     solved = [lines[name, False] for name in stage.train if name.startswith("pass/")]
     taken |= {line.name for line in solved}
@@ -178,7 +187,7 @@ def _rewards(stage: StageView, lines: Mapping[tuple[str, bool], Line], taken: se
             words = phrases.span("legend.one") if k == "1" else phrases.span("legend.any", k=k)
             drawn.append((line, ("m5", "m2", "m3", "m4")[i], words))
         charts.append(_chart(phrases, "pass", "share", drawn, zero=True))
-    return Block("reward", charts, [])
+    return Block("reward", charts, zero)
 
 
 def _legend(line: Line) -> str:
@@ -200,9 +209,11 @@ def _block(
         alike = plan.key == "zero_advantage" and stage.train.get("advantages/zero") == stage.train.get("groups/silent")
         if not mine or alike:
             continue
-        shown = [line for line in mine if any(point.y != 0 for point in line.points)]
+        shown = [line for line in mine if not _nil(line)]
         if not shown:
             zero.append(phrases.span(f"chart.{plan.key}"))
+            continue
+        if plan.moving and len({point.y for line in shown for point in line.points}) == 1:
             continue
         drawn = []
         for i, line in enumerate(shown):
@@ -211,6 +222,11 @@ def _block(
             drawn.append((line, ("m5", "m1", "m3", "m4")[i % 4], phrases.span(legend) if several else Markup("")))
         charts.append(_chart(phrases, plan.key, plan.unit, drawn, zero=plan.zero))
     return Block(key, charts, zero)
+
+
+def _nil(line: Line) -> bool:
+    """Whether nothing but zero was measured."""
+    return all(point.y == 0 for point in line.points)
 
 
 def _named(name: str, stage: StageView, lines: Mapping[tuple[str, bool], Line]) -> list[Line]:

@@ -1,7 +1,7 @@
 """What a stage of online RL sampled, read from its samples.jsonl: some steps, evenly spread, however long the file.
 
-A row: {step, prompt, task, lang, responses: [{text, score, parts: {NAME: number}, reason, tokens, truncated}]}; steps
-never fall from row to row. Steps are found by halving the file, so a file of any size costs the same.
+A row: {step, prompt, task, lang, responses: [{text, score, parts: {NAME: number}, reason, tokens, truncated,
+turns?}]}; steps never fall from row to row. Steps are found by halving the file, so a file of any size costs the same.
 """
 
 from __future__ import annotations
@@ -143,7 +143,7 @@ def _group(row: Mapping[str, Any]) -> SampledGroup:
 
 
 def _sampled(row: Mapping[str, Any]) -> Sampled:
-    text, cut = shorten(word(row.get("text"), 2_000_000), MOST_CHARACTERS)
+    text, cut = shorten(_said(row), MOST_CHARACTERS)
     score, tokens = number(row.get("score")), number(row.get("tokens"))
     given = row.get("parts")
     parts = given.items() if isinstance(given, Mapping) else ()
@@ -156,6 +156,15 @@ def _sampled(row: Mapping[str, Any]) -> Sampled:
         int(tokens) if math.isfinite(tokens) else None,
         row.get("truncated") is True,
     )
+
+
+def _said(row: Mapping[str, Any]) -> str:
+    """The response; where an environment took part, every turn with its role."""
+    turns = row.get("turns")
+    told = [t for t in turns if isinstance(t, list) and len(t) == 2] if isinstance(turns, list) else []
+    if not told:
+        return word(row.get("text"), 2_000_000)
+    return "\n".join(f"[{word(role, 20)}] {word(content, 2_000_000)}" for role, content in told[:100])
 
 
 def counts(findings: object) -> tuple[RewardCount, ...]:

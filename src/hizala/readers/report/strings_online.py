@@ -11,6 +11,10 @@ PHRASES: dict[str, tuple[str, str]] = {
         "Her adımda yanıtlar örneklenir, puanlanır ve onlarla eğitilir. Çizgiler her adımda örneklenen yanıtları, "
         "noktalar ayrılmış istemlerin her birine verilen tek yanıtı %95 güven aralığıyla gösterir.",
     ),
+    "online.hint": (
+        "Horizontal axis: steps. Point at a chart, or focus it and use the arrow keys, to read its values.",
+        "Yatay eksen: adımlar. Değerleri okumak için grafiğin üzerine gelin ya da grafiği seçip ok tuşlarını kullanın.",
+    ),
     "online.zero": ("Zero in every step:", "Her adımda sıfır:"),
     "online.figures": ("From start to end", "Baştan sona"),
     "online.figures.note": (
@@ -28,9 +32,11 @@ PHRASES: dict[str, tuple[str, str]] = {
     "online.sampler": ("Sampler and trainer", "Örnekleyici ve eğitici"),
     "online.sampler.note": (
         "The log-probability of each sampled token, once as the sampler reported it and once as the trainer computes "
-        "it with the same weights. An effective sample size of 1 means that both agree.",
-        "Örneklenen her tokenin log olasılığı: bir örnekleyicinin bildirdiği, bir de eğiticinin aynı ağırlıklarla "
-        "hesapladığı. Etkin örneklem büyüklüğünün 1 olması ikisinin uyuştuğunu gösterir.",
+        "it before the step; sampling from older weights widens the gap. An effective sample size of 1 means that both "
+        "agree.",
+        "Örneklenen her tokenin log olasılığı: bir örnekleyicinin bildirdiği, bir de eğiticinin adımdan önce "
+        "hesapladığı; eski ağırlıklarla örneklemek farkı büyütür. Etkin örneklem büyüklüğünün 1 olması ikisinin "
+        "uyuştuğunu gösterir.",
     ),
     "online.speed": ("Time and speed", "Süre ve hız"),
     "chart.reward": ("Reward", "Ödül"),
@@ -38,6 +44,9 @@ PHRASES: dict[str, tuple[str, str]] = {
     "chart.pass": ("Solved: one response, any of the group", "Çözülen: tek yanıt, gruptan herhangi biri"),
     "chart.entropy": ("Entropy of sampling", "Örneklemenin entropisi"),
     "chart.response_length": ("Response length", "Yanıt uzunluğu"),
+    "chart.reflection": ("Responses with marks of reflection", "Kendini sorgulama izi taşıyan yanıtlar"),
+    "chart.turns": ("Turns of the policy in a response", "Bir yanıtta politikanın söz sırası"),
+    "chart.told": ("Tokens that came from the environment", "Ortamdan gelen tokenler"),
     "chart.kl_reference": ("KL to the reference", "Referansa göre KL ıraksaması"),
     "chart.kl_response": ("KL to the reference, whole response", "Referansa göre KL, bütün yanıt"),
     "chart.kl_price": ("Price of KL (beta)", "KL bedeli (beta)"),

@@ -63,7 +63,7 @@ def fixed(value: float | None, digits: int = 3, sign: bool = False) -> str:
     """A fixed number of decimals, for columns of scores."""
     if value is None or not math.isfinite(value):
         return number(value)
-    text = f"{value:+.{digits}f}" if sign else f"{value:.{digits}f}"
+    text = f"{value:+.{digits}f}" if sign else f"{value:z.{digits}f}"
     return text.replace("-", "−")
 
 

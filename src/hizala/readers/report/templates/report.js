@@ -141,6 +141,7 @@
       const [step, task, lang, prompt, missing] = prompts[at];
       const set = (name, text) => { tr.querySelector("." + name).textContent = text; };
       const left = (n) => n ? phrase("samples.cut", { n: { n: String(n) } }) : "";
+      tr.classList.toggle("again", again);
       set("step", step);
       set("task", again ? "" : task && known("metric", task));
       set("lang", again ? "" : lang && known("lang", lang));
