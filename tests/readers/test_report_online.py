@@ -97,9 +97,9 @@ def change(path: Path, edit: Any) -> None:
 def test_every_curve_of_the_stage_stands_in_its_place_and_once(run: Path) -> None:
     html = section(run)
     shown = titles(html)
-    for key in ("reward", "pass", "entropy", "response_length", "reflection", "kl_reference", "kl_response", "kl_price", "kl_step",
-                "clipped", "silent", "unscored", "truncated", "gap_mean", "gap_max", "gap_kl", "ess", "correction",
-                "masked", "time", "online_speed"):  # fmt: skip
+    for key in ("reward", "pass", "entropy", "response_length", "reflection", "kl_reference", "kl_response", "kl_price",
+                "kl_step", "clipped", "silent", "unscored", "truncated", "gap_mean", "gap_max", "gap_kl", "ess",
+                "correction", "masked", "time", "online_speed"):  # fmt: skip
         assert shown.count(STRINGS["en"][f"chart.{key}"]) == 1, key
     assert shown.count("Reward math") == shown.count("Reward format") == 1
     # Zero throughout, or the same as another: named or left out, not drawn.
