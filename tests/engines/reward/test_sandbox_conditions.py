@@ -88,6 +88,12 @@ def test_a_plain_user_has_the_same_sandbox() -> None:
 
 
 @NEEDS
+def test_the_limit_on_processes_holds_for_whoever_this_is() -> None:
+    with Sandbox(limits=LIMITS) as sandbox:
+        assert len(sandbox.run(FORKS).stdout.split()) == LIMITS.processes - 1
+
+
+@NEEDS
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root is dropped")
 def test_root_is_not_root_outside_either() -> None:
     """Else the limit on processes would not hold: the kernel does not enforce it for root."""
@@ -110,6 +116,18 @@ def test_memory_is_watched_where_there_is_no_cgroup(name: str, monkeypatch: pyte
     with Sandbox(limits=LIMITS) as sandbox:
         assert not sandbox.bounded
         assert sandbox.run(CONSUMING[name][0]).status == "memory"
+
+
+@NEEDS
+def test_memory_is_watched_where_a_cgroup_takes_nobody(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """As where a cgroup was delegated and the one we are in was not."""
+    folder = tmp_path / "cgroup.procs"
+    folder.mkdir()  # writing to it fails
+    monkeypatch.setattr(memory.MemoryBound, "make", lambda slot: memory.MemoryBound(tmp_path))
+    with Sandbox(limits=LIMITS) as sandbox:
+        assert not sandbox.bounded
+        assert sandbox.run("print(1)").stdout == b"1\n"
+        assert sandbox.run(CONSUMING["takes memory in many processes"][0]).status == "memory"
 
 
 @NEEDS

@@ -204,12 +204,7 @@ REAL = ("reads a file outside", "writes a file outside", "opens a socket", "sign
 
 @pytest.mark.parametrize("name", REAL)
 def test_without_a_sandbox_the_same_program_escapes(name: str, tmp_path: Path) -> None:
-    tmp_path.chmod(0o777)
-    for above in tmp_path.parents[:3]:
-        if above.stat().st_uid == os.geteuid():
-            above.chmod(0o755)
     (tmp_path / "secret").write_text("HIZALA")
-    (tmp_path / "secret").chmod(0o644)
     victim = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
     with Sandbox(isolation="none_i_trust_the_code", limits=LIMITS) as sandbox:
         judge = Judge(sandbox)

@@ -83,7 +83,7 @@ class Judge:
                         return found
                     if lost:
                         break
-            except Broken as error:
+            except (Broken, OSError) as error:  # OSError: no process or descriptor is left to run it with
                 failures += 1
                 if failures > 1:
                     found += [Result(None, f"the sandbox failed: {error}")] * (len(cases) - len(found))

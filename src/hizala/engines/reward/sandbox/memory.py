@@ -21,6 +21,7 @@ class MemoryBound:
         self.directory = directory
         self._limit = "memory.max" if (directory / "memory.max").exists() else "memory.limit_in_bytes"
         self._set = 0
+        self.usable = True  # until a process cannot be moved in
 
     @classmethod
     def make(cls, slot: int) -> MemoryBound | None:
@@ -42,6 +43,7 @@ class MemoryBound:
         """Set the bound in bytes. Raises OSError when it cannot be set."""
         if size == self._set:
             return
+        self._set = 0
         self._without_swap(size)  # first and last: it may never be below the other
         (self.directory / self._limit).write_text(str(size))
         self._without_swap(size)
@@ -53,8 +55,13 @@ class MemoryBound:
             (self.directory / file).write_text(str(value))
 
     def take(self, pid: int) -> None:
-        """Move a process in; what it starts is in too. Raises OSError when it cannot be moved."""
-        (self.directory / "cgroup.procs").write_text(str(pid))
+        """Move a process in; what it starts is in too. Where that is not allowed the bound is of no use."""
+        try:
+            (self.directory / "cgroup.procs").write_text(str(pid))
+        except ProcessLookupError:  # it has ended already
+            return
+        except OSError:
+            self.usable = False
 
     def kills(self) -> int:
         """How often the kernel has killed a process here for memory."""

@@ -85,7 +85,7 @@ class Sandbox:
     @property
     def bounded(self) -> bool:
         """Whether the memory of a whole run is bounded by the kernel (else it is watched)."""
-        return any(slot.bound for slot in self._slots)
+        return any(slot.bound is not None and slot.bound.usable for slot in self._slots)
 
     def findings(self) -> list[Finding]:
         """What a user should know of this sandbox."""
@@ -170,9 +170,7 @@ class Sandbox:
             for descriptor in (status_end, start_end):
                 os.close(descriptor)
                 opened.remove(descriptor)
-            if slot.bound is not None:
-                slot.bound.limit(limits.memory)
-            return Process(popen, limits, status=status, start=start, bound=slot.bound)
+            return Process(popen, limits, status=status, start=start, bound=_bound(slot, limits))
         finally:
             for descriptor in opened:
                 os.close(descriptor)
@@ -234,6 +232,17 @@ class Running:
         if self._home:
             shutil.rmtree(self._home, ignore_errors=True)
         self._sandbox.give(self._slot)
+
+
+def _bound(slot: _Slot, limits: Limits) -> memory.MemoryBound | None:
+    """The slot's cgroup with this limit; None where there is none, and memory is watched alone."""
+    if slot.bound is None or not slot.bound.usable:
+        return None
+    try:
+        slot.bound.limit(limits.memory)
+    except OSError:  # what the last run has left cannot be taken back yet
+        return None
+    return slot.bound
 
 
 def _readable(data: bytes) -> int:
