@@ -85,6 +85,16 @@ def test_every_row_of_the_table_runs_and_reports(write_recipe: Write) -> None:
         assert metrics[-1]["mismatch/ess"] == pytest.approx(1.0, abs=1e-6)
 
 
+def test_a_policy_gradient_without_weights_is_not_let_off_its_policy(write_recipe: Write) -> None:
+    recipe = write_recipe(f"rloo: {{{SMALL}, {GOLD}, steps: 2, minibatches: 2}}")
+    with pytest.raises(ConfigError, match="weights") as caught:
+        hizala.run(recipe, report=False)
+    assert "weighted" in str(caught.value.fix)
+    recipe = write_recipe(f"rloo: {{{SMALL}, {GOLD}, steps: 2, minibatches: 2, weighted: true}}")
+    hizala.run(recipe, report=False)
+    assert len(rows(recipe)) == 2
+
+
 def test_responses_sampled_ahead_come_from_weights_one_step_old(write_recipe: Write) -> None:
     recipe = write_recipe(f"grpo: {{{SMALL}, {GOLD}, steps: 4, staleness: 1, correction: truncate}}")
     hizala.run(recipe, report=False)

@@ -69,6 +69,12 @@ def marks(groups: Sequence[TokenGroup]) -> Marks:
     return Marks(torch.tensor(correct, dtype=torch.bool), torch.tensor(segments, dtype=torch.long))
 
 
+def counted(groups: Sequence[TokenGroup]) -> tuple[Tensor, Tensor]:
+    """(N,) int64 response of each counted token, and (R,) int64 counted tokens of each response."""
+    count = torch.tensor([sum(map(bool, response.mask)) for group in groups for response in group.responses])
+    return torch.repeat_interleave(torch.arange(len(count)), count), count
+
+
 def _of_each(groups: Sequence[TokenGroup], what: str, read: Callable[[TokenBranch], Any]) -> list[Any]:
     values = []
     for group in groups:

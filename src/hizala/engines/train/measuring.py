@@ -27,6 +27,7 @@ Columns = Mapping[str, Column]
 DISTRIBUTIONS = ("reference", "old", "sampler")
 # What one forward of the policy gives beside its log-probs.
 OUTPUTS = ("policy", "entropy", "outside", "collision", "divergence", "values", "scores", "step_scores")
+PER_TOKEN = ("policy", "entropy", "values", "collision", "divergence")
 # One stored value a counted token, given as it is.
 STORED = ("advantages", "old_values", "returns")
 ANNOTATIONS: Mapping[str, Callable[[Sequence[TokenGroup]], Any]] = {
@@ -114,7 +115,7 @@ def forward(
         TrainError: a column is missing, lacks a group, or does not fit its tokens; a response lacks what is asked for.
     """
     wanted = [name for name in OUTPUTS if name in names]
-    if any(name in names for name in DISTRIBUTIONS) and "policy" not in wanted:
+    if "old" in names and "old" not in columns and "policy" not in wanted:
         wanted.insert(0, "policy")
     values: dict[str, Any] = (
         {"policy": policy.logps(tree, distribution=distribution)}
@@ -130,11 +131,9 @@ def forward(
             # Nothing was trained since the responses were sampled: the policy itself is the one that sampled.
             values[name] = values["policy"].detach()
         elif name in DISTRIBUTIONS:
-            logps = values["policy"]
-            values[name] = SeqLogps(_column(columns, name, tree.groups, logps.tokens), logps.segments, logps.count)
+            values[name] = _stored_logps(columns, name, tree.groups, values)
         elif name in STORED:
-            like = values["policy"].tokens if "policy" in values else values["values"]
-            values[name] = _column(columns, name, tree.groups, like)
+            values[name] = _column(columns, name, tree.groups, _like(values))
         elif name in ANNOTATIONS:
             values[name] = _moved(ANNOTATIONS[name](tree.groups), device)
         elif name == "mismatch":
@@ -142,9 +141,21 @@ def forward(
         elif name not in OUTPUTS and name not in ("running", "attributes"):
             raise ConfigError(f"'{name}' cannot be measured on data that is already there")
     if "sampler" in columns and "sampler" not in values and "policy" in values:
-        like = values["policy"]
-        values["sampler"] = SeqLogps(_column(columns, "sampler", tree.groups, like.tokens), like.segments, like.count)
+        values["sampler"] = _stored_logps(columns, "sampler", tree.groups, values)
     return Measured(tree.groups, values)
+
+
+def _like(values: Mapping[str, Any]) -> Tensor:
+    """(N,) something measured of each counted token, whose type and device a stored column takes."""
+    value = next(values[name] for name in (*PER_TOKEN, *DISTRIBUTIONS, *STORED) if name in values)
+    return value.tokens if isinstance(value, SeqLogps) else value
+
+
+def _stored_logps(columns: Columns, name: str, groups: Sequence[TokenGroup], values: Mapping[str, Any]) -> SeqLogps:
+    """A stored column with the responses its tokens belong to. No policy need be measured for it."""
+    like = _like(values)
+    segments, count = (part.to(like.device) for part in known.counted(groups))
+    return SeqLogps(_column(columns, name, groups, like), segments, count)
 
 
 def _moved(value: Any, device: torch.device) -> Any:

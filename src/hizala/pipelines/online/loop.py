@@ -181,7 +181,9 @@ class Loop:
                 memory = report.perf["peak_memory_mb"]
                 gap = gap or {name: value for name, value in report.metrics.items() if name.startswith("mismatch/")}
             if self.critic is not None:
-                report = self.critic.engine.step(some, self.critic.objective, columns)
+                # The critic's loss reads of the old log-probs only which response each token belongs to.
+                seen = {"old": columns["sampler"], **columns}
+                report = self.critic.engine.step(some, self.critic.objective, seen)
                 metrics |= {f"critic/{name}": value for name, value in report.metrics.items()}
                 memory = report.perf["peak_memory_mb"]
         return metrics | gap, memory

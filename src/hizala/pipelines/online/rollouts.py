@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from hizala.core import importance
 from hizala.core.detect.reflection import reflects
+from hizala.core.advantages import explained_variance
 from hizala.core.kl import ESTIMATORS
 from hizala.core.logps import SeqLogps
 from hizala.core.shaping import soft_overlong, token_rewards, uncertain
@@ -150,6 +151,8 @@ def make_batch(
     metrics |= _of_advantages(values, found if returns is None else None)
     if returns is not None:
         out["returns"] = flat.split(returns)
+        if "values" in given:
+            metrics["critic/explained"] = explained_variance(given["values"], returns)
     out["advantages"] = flat.split(_weighed(values, flat, settings, metrics))
     return Batch(list(groups), out, metrics)
 

@@ -257,5 +257,11 @@ def check(row: Algorithm, settings: OnlineSettings) -> None:
             where="group_size",
             fix="sample two or more",
         )
+    if settings.updates > 1 and getattr(settings, "weighted", None) is False:
+        raise ConfigError(
+            f"'{row.name}' takes every optimiser step after a step's first on responses of other weights",
+            where="weighted",
+            fix="weighted: true, or passes: 1 and minibatches: 1",
+        )
     if settings.dynamic_sampling and settings.group_size < 2:
         raise ConfigError("dynamic_sampling needs groups of two or more", where="group_size", fix="group_size: 8")
