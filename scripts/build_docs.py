@@ -28,6 +28,7 @@ ROOT = Path(__file__).resolve().parents[1]
 # Turkish pages whose file has another name than the English one.
 TURKISH = {
     "reward-models.md": "tr/odul-modelleri.md",
+    "rewards.md": "tr/oduller.md",
     "methods/reward-models.md": "tr/methods/odul-modelleri.md",
 }
 WORDS = {

@@ -11,7 +11,7 @@ from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from importlib import import_module
-from typing import Any
+from typing import Any, Literal
 
 from hizala.engines.reward.base import RewardContext
 from hizala.engines.reward.component import Component, Pending, Place, Report, settings_of, without_responses
@@ -165,8 +165,8 @@ class Composed:
                 message = (
                     f"{len(lacking)} of {len(groups)} prompts lack `{lacking[0]}` for '{component.name}' and {what}"
                 )
-                severity = "info" if component.optional else "warning"
-                findings.append(Finding("reward_needs", severity, message, WHERE, len(lacking)))  # type: ignore[arg-type]
+                severity: Literal["info", "warning"] = "info" if component.optional else "warning"
+                findings.append(Finding("reward_needs", severity, message, WHERE, len(lacking)))
         return findings
 
     def score(self, groups: Sequence[Group]) -> list[list[Verdict]]:
