@@ -18,7 +18,7 @@ VENV := .venv
 TORCH := torch==2.13.0
 PIP := -m pip install --disable-pip-version-check --quiet
 INDEX := $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX))
-PINNED := pyproject.toml constraints.txt
+PINNED := pyproject.toml constraints.txt constraints-vllm.txt
 
 help:
 	@sed -n '1,6s/^# \{0,1\}//p' Makefile
@@ -47,9 +47,12 @@ fix: $(VENV)/.installed
 
 $(DEMO)/.installed: $(PINNED)
 	$(call environment,$(DEMO),.)
+	@touch $@
 
 $(VENV)/.installed: $(PINNED)
 	$(call environment,$(VENV),.[dev$(comma)peers])
+	$(call vllm,$(VENV))
+	@touch $@
 
 comma := ,
 # An environment in folder 1 with the package as 2: torch alone first, so that nothing pulls in another build of it.
@@ -59,7 +62,15 @@ define environment
 	$(PYTHON) -m venv $(1)
 	$(1)/bin/python $(PIP) $(INDEX) "$(TORCH)"
 	$(1)/bin/python $(PIP) -c constraints.txt -e "$(2)"
-	@touch $@
+endef
+
+# vLLM's CPU build, where there is one: samplers are tested against the real thing.
+define vllm
+	@if [ "$$(uname -sm)" = "Linux x86_64" ]; then \
+	  $(1)/bin/python $(PIP) --no-deps -r constraints-vllm.txt; \
+	else \
+	  echo "no vLLM for this machine: tests that need it are skipped" >&2; \
+	fi
 endef
 
 # The report is tested in a real browser, code rewards in a real sandbox.
