@@ -13,11 +13,11 @@ from typing import Any, cast
 
 from hizala.algorithms import algorithms
 from hizala.engines.data.templates import ChatTemplate
-from hizala.engines.policy import load
+from hizala.engines.policy import Policy, load
 from hizala.engines.reward.compose import Composed, build
 from hizala.engines.rollout.local import Decodable, LocalSampler
 from hizala.engines.train import World
-from hizala.errors import DataError
+from hizala.errors import ConfigError, DataError
 from hizala.pipelines.candidates import Answers, Prompt, branch, read_prompts
 from hizala.pipelines.context import StageContext
 from hizala.pipelines.lines import Lines
@@ -28,6 +28,7 @@ from hizala.pipelines.progress import Bar, say, working
 from hizala.pipelines.rejection.select import KEPT, counts, select
 from hizala.pipelines.rejection.settings import SFT, RejectionSettings
 from hizala.pipelines.rundir import write_json, write_lines
+from hizala.protocols import Sampler
 from hizala.records import Sample, TokenGroup, Verdict
 
 SAMPLES, SELECTED = "samples.jsonl", "selected.jsonl"
@@ -93,7 +94,7 @@ def _answered(
         if len(rows) == len(prompts):
             return rows, {}
         asker = _Asker(context, settings, template, rewards, seed)
-        with Bar(f"{context.stage.name}: sampling", len(prompts), len(rows)) as bar:
+        with closing(asker.sampler), Bar(f"{context.stage.name}: sampling", len(prompts), len(rows)) as bar:
             while len(rows) < len(prompts):
                 some = prompts[len(rows) : len(rows) + settings.chunk]
                 fresh = asker.ask(some, len(rows))
@@ -130,12 +131,7 @@ class _Asker:
             policy = load(context.model.path, dtype=settings.dtype, device=context.device)
         policy.module.requires_grad_(False)
         policy.module.eval()
-        self.sampler = LocalSampler(
-            cast(Decodable, policy),  # what `load` opens can generate
-            end_ids=template.end_ids(),
-            temperature=settings.temperature,
-            top_p=settings.top_p,
-        )
+        self.sampler = _sampler(settings, policy, template)
 
     def ask(self, prompts: Sequence[Prompt], number: int) -> list[Row]:
         """Rows of these prompts, of which the first is the `number`-th of all."""
@@ -191,6 +187,21 @@ class _Asker:
         }
 
 
+def _sampler(settings: RejectionSettings, policy: Policy, template: ChatTemplate) -> Sampler:
+    how: dict[str, Any] = {"temperature": settings.temperature, "top_p": settings.top_p}
+    if settings.sampler == "local":
+        return LocalSampler(
+            cast(Decodable, policy), end_ids=template.end_ids(), **how
+        )  # what `load` opens can generate
+    if World.current().size > 1:
+        raise ConfigError("vLLM samples for one process", where="sampler", fix="sampler: local, or without torchrun")
+    from hizala.engines.rollout.vllm.sampler import VllmSampler
+
+    mode = "server" if settings.sampler == "vllm_server" else "inprocess"
+    with working("vLLM started"):
+        return VllmSampler(policy, end_ids=template.end_ids(), mode=mode, dtype=settings.dtype, **how)
+
+
 def _report(rows: Sequence[Row]) -> dict[str, Any]:
     """What was sampled and kept, in numbers."""
     every = [response for row in rows for response in row["responses"]]
@@ -241,7 +252,7 @@ def _material(
     train, held_out = [made[group.id] for group in training], [made[group.id] for group in held]
     findings = []
     if settings.demonstrations is not None:
-        source = open_source(settings.demonstrations, shape="response")
+        source = open_source(settings.demonstrations, shape="response", limit=settings.demonstrations_limit)
         beside = prepare(source, template, holdout=share, max_holdout=most, max_length=settings.max_length, seed=seed)
         # Ids of the two parts must not meet: results are keyed by them.
         train += [replace(group, id=f"shown:{group.id}") for group in beside.train]

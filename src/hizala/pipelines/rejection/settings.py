@@ -25,6 +25,10 @@ class RejectionSettings(OptimiserSettings):
     max_tokens: Annotated[int, Field(ge=1, description="most tokens of a sampled response")] = 256
     temperature: Annotated[float, Field(gt=0, description="temperature that responses are sampled with")] = 1.0
     top_p: Annotated[float, Field(gt=0, le=1, description="mass of the nucleus responses are sampled from")] = 1.0
+    sampler: Annotated[
+        Literal["local", "vllm", "vllm_server"],
+        Field(description="what generates: this process, vLLM in it, or a vLLM server of its own"),
+    ] = "local"
     threshold: Annotated[float | None, Field(description="least reward of a kept response; none: any")] = None
     keep: Annotated[int, Field(ge=1, description="responses kept for each prompt at most, the best first")] = 1
     same_language: Annotated[bool, Field(description="leave out responses in another language than their prompt")] = (
@@ -34,6 +38,7 @@ class RejectionSettings(OptimiserSettings):
         str | list[str] | None,
         Field(description="demonstrations to train on beside what was kept: a file, a hub id, or world:NAME"),
     ] = None
+    demonstrations_limit: Annotated[int | None, Field(ge=1, description="use at most this many demonstrations")] = None
     start: Annotated[
         Literal["policy", "base"],
         Field(description="what is trained on them: the policy that was sampled, or the run's base model afresh"),
@@ -60,6 +65,8 @@ class RejectionSettings(OptimiserSettings):
             raise ValueError("every response would be kept: set a threshold, or keep fewer than samples")
         if self.demonstrations is None and self.max_length != type(self).model_fields["max_length"].default:
             raise ValueError("max_length has no effect without demonstrations: max_tokens bounds what is sampled")
+        if self.demonstrations is None and self.demonstrations_limit is not None:
+            raise ValueError("demonstrations_limit has no effect without demonstrations")
         self.training()
         return self
 
