@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -19,7 +20,7 @@ from hizala.engines.rollout.vllm.digest import digest
 from hizala.engines.rollout.vllm.extension import in_use
 from hizala.engines.rollout.vllm.inprocess import InProcess
 from hizala.engines.rollout.vllm.sampler import VllmSampler
-from hizala.errors import TrainError
+from hizala.errors import ConfigError, TrainError
 from hizala.records import Sample, TokenBranch, TokenGroup
 
 pytest.importorskip("vllm", reason="vLLM is not installed")
@@ -278,3 +279,13 @@ def test_a_trainer_in_the_same_process_sees_nothing_of_it(
     assert torch.set_num_threads.__module__ != "vllm.v1.worker.cpu_worker"
     assert torch.get_num_threads() == threads
     assert torch.is_grad_enabled()
+
+
+def test_it_stays_in_its_thread_and_alone(sampler: VllmSampler, policy: Policy, prompts: list[list[int]]) -> None:
+    with ThreadPoolExecutor(1) as pool:
+        asked = pool.submit(sampler.sample, prompts, n=1, max_tokens=1, seed=0)
+        with pytest.raises(ConfigError, match="samples in one thread"):
+            asked.result()
+    with pytest.raises(ConfigError, match="already belongs to a group"):
+        VllmSampler(policy, end_ids=[0])
+    sampler.sample(prompts, n=1, max_tokens=1, seed=0)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import os
 import random
+import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -36,10 +37,10 @@ class InProcess:
         if torch.distributed.is_available() and torch.distributed.is_initialized():
             raise ConfigError(
                 "vLLM cannot start inside a process that already belongs to a group",
-                where="mode",
-                fix="use mode: server, which runs it in a process of its own",
+                where="sampler",
+                fix="use mode: server (sampler: vllm_server), which runs it in a process of its own",
             )
-        self._eager = settings.eager
+        self._eager, self._thread = settings.eager, threading.get_ident()
         with _environment(), _process_kept():
             try:
                 from vllm import LLM, SamplingParams
@@ -100,6 +101,12 @@ class InProcess:
     def _running(self) -> Iterator[None]:
         if self._llm is None:
             raise TrainError("the sampler was closed", fix="make another one")
+        if threading.get_ident() != self._thread:
+            raise ConfigError(
+                "vLLM in this process samples in one thread: another would share its random numbers with the trainer",
+                where="sampler",
+                fix="use mode: server (sampler: vllm_server)",
+            )
         # One of its helpers is compiled on its own even when all else is eager: twelve seconds for a count.
         stance = "force_eager" if self._eager else "default"
         with torch.random.fork_rng(devices=[]), torch.compiler.set_stance(stance), torch.no_grad():

@@ -118,8 +118,8 @@ class VllmSampler:
         policy: whose weights are sampled from, as version 0; it must write `tensors` and `export`.
         end_ids: tokens that end a response; the end token is kept and its log-prob counts. No others end one.
         temperature, top_k, top_p, min_p: see `Distribution`; log-probs are of that distribution, 0 at temperature 0.
-        mode: inprocess (starts sooner, shares this process) or server (a process of its own: a crash of it costs a
-            restart, and it works beside a trainer of several processes).
+        mode: inprocess (starts sooner; one such sampler at a time, used in the thread that made it) or server (a
+            process of its own: a crash of it costs a restart, and it can sample while this process trains).
         dtype: float32 or bfloat16: of vLLM's weights, cache and computation.
         kv_cache_bytes: memory of the key-value cache.
         length: tokens of prompt and response, at most; None: as many as the model and the cache allow.
@@ -148,7 +148,7 @@ class VllmSampler:
         min_p: Annotated[float, Bound(ge=0, lt=1)] = 0.0,
         mode: str = "inprocess",
         dtype: str = "float32",
-        kv_cache_bytes: Annotated[int, Bound(ge=1 << 20)] = 1 << 28,
+        kv_cache_bytes: Annotated[int, Bound(ge=1 << 20)] = 1 << 30,
         length: Annotated[int, Bound(ge=2)] | None = None,
         rows: Annotated[int, Bound(ge=1)] = 256,
         eager: bool = True,
