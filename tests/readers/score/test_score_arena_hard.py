@@ -123,14 +123,15 @@ def test_games_of_v01_by_hand() -> None:
 
 
 def test_games_of_v2_by_hand() -> None:
-    """Scores 1, 1, 1 (A>>B, model first), 0 (A>B, baseline first): 3 of 4; one question is dropped."""
+    """Scores 1, 1, 1 (A>>B, model first), 0 (A>B, baseline first): 3 of 4; two questions are dropped."""
     rows: list[dict[str, Any]] = [
         {"uid": "1", "model": "m", "games": games("A>B", "A>>B")},
         {"uid": "2", "model": "m", "games": games("A>B", None)},
+        {"uid": "3", "model": "m", "games": [None, {"judgment": "[[A>B]] no: [[B>A]]"}]},
     ]
     scored = score("arena_hard", rows).scores
     assert scored.form == "judgments, v2.0"
-    assert (scored.results["m"]["score"].value, scored.results["m"]["n_dropped"]) == (0.75, 1)
+    assert (scored.results["m"]["score"].value, scored.results["m"]["n_dropped"]) == (0.75, 2)
     assert scored.results["m"]["score"].level == 0.9
 
 

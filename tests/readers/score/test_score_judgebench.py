@@ -79,6 +79,17 @@ def test_stored_decisions_that_do_not_follow_are_counted() -> None:
     assert (tied["accuracy_both_orders"]["Overall"].value, tied["n_inconsistent"]) == (0, 1)
 
 
+def test_the_benchmarks_own_files_hold_an_object_a_judgment() -> None:
+    bare = {key: value for key, value in ROW.items() if key != "decisions"}
+    rows = [{**bare, "judgments": [{"judgment": {}, "decision": "A>B"}, {"judgment": {}, "decision": None}]}]
+    found = score("judgebench", rows).scores.results["judge"]
+    assert (found["accuracy_both_orders"]["Overall"].value, found["n_null_decisions"]) == (100, 1)
+    texts = [{**bare, "judgments": ["[[A>>B]]", "[[B>A]]"]}]
+    assert score("judgebench", texts).scores.results["judge"]["n_inconsistent"] == 0
+    with pytest.raises(EvalError, match="neither texts nor objects with a 'decision'"):
+        score("judgebench", [{**bare, "judgments": [{}, "[[A>B]]"]}])
+
+
 @pytest.mark.parametrize(
     ("change", "told"),
     [
@@ -87,7 +98,7 @@ def test_stored_decisions_that_do_not_follow_are_counted() -> None:
         ({"decisions": ["A>B"]}, "line 2 has 1 entries in 'decisions', 2 are due"),
         ({"decisions": ["A>B", "A"]}, "line 2 has the decision 'A'"),
         ({"decisions": None}, "line 2 has null in 'decisions' where a list is due"),
-        ({"scores": [[1, "2"], [2, 1]]}, r"the text '2' at 0\[1\]"),
+        ({"scores": [[1, "2"], [2, 1]]}, r"the text '2' at scores\[0\]\[1\]"),
         ({"pair_id": "p"}, "line 2 is the same pair as line 1"),
     ],
 )

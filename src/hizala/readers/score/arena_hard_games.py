@@ -69,6 +69,8 @@ def played(data: Annotations) -> tuple[str, list[Played]]:
 
 
 def _label(game: object, version: str) -> Label:
+    if game is None:
+        return None
     if not isinstance(game, dict):
         raise RowError("has a game that is no object")
     score = game.get("score")

@@ -159,20 +159,25 @@ def _pair(row: Mapping[str, Any], use: str | None) -> Pair:
 def _known(row: Mapping[str, Any]) -> dict[str, list[tuple[Decision, bool]]]:
     """What the row says of both orders, in the order of preference."""
     found: dict[str, list[tuple[Decision, bool]]] = {}
-    if "decisions" in row:
-        given = list_of(row, "decisions", 2)
+    said = list_of(row, "judgments", 2) if "judgments" in row else []
+    # The benchmark's own files hold an object a judgment, its decision among the fields.
+    told = [one.get("decision") for one in said if isinstance(one, dict) and "decision" in one]
+    if "decisions" in row or len(told) == 2:
+        given = list_of(row, "decisions", 2) if "decisions" in row else told
         for value in given:
             if value is not None and value not in FLIPPED:
                 raise RowError(f"has the decision '{value}', which is none of A>B, B>A, A=B, null")
         found["decisions"] = [(value, False) for value in given]
     if "scores" in row:
-        sides = {str(order): value for order, value in enumerate(list_of(row, "scores", 2))}
+        sides = {f"scores[{order}]": value for order, value in enumerate(list_of(row, "scores", 2))}
         pairs = [numbers_of(sides, order, 2) for order in sides]
         found["scores"] = [(by_scores(*pair), False) for pair in pairs]
     if "verdict_matches" in row:
         found["verdicts"] = [by_matches([str(m) for m in _list(one)]) for one in list_of(row, "verdict_matches", 2)]
-    elif "judgments" in row:
-        found["verdicts"] = [by_text(str(one)) for one in list_of(row, "judgments", 2)]
+    elif said and not told:
+        if not all(isinstance(one, str) for one in said):
+            raise RowError("has 'judgments' that are neither texts nor objects with a 'decision'")
+        found["verdicts"] = [by_text(one) for one in said]
     return found
 
 
