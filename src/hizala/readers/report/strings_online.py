@@ -53,7 +53,7 @@ PHRASES: dict[str, tuple[str, str]] = {
     "chart.kl_step": ("KL of one step's updates", "Bir adımdaki güncellemelerin KL ıraksaması"),
     "chart.clipped": ("Tokens stopped by clipping", "Kırpmanın durdurduğu tokenler"),
     "chart.silent": ("Silent groups: all rewards alike", "Sessiz gruplar: bütün ödüller aynı"),
-    "chart.zero_advantage": ("Responses with zero advantage", "Avantajı sıfır olan yanıtlar"),
+    "chart.zero_advantage": ("Responses with zero advantage", "Üstünlüğü sıfır olan yanıtlar"),
     "chart.unscored": ("Not scored", "Puanlanamayan"),
     "chart.truncated": ("Cut off at the token limit", "Token sınırında kesilen"),
     "chart.dropped": ("Groups replaced by dynamic sampling", "Dinamik örneklemeyle değiştirilen gruplar"),
