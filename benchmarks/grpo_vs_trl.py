@@ -290,7 +290,7 @@ def gather(results: dict[str, dict[str, Any]], seconds: float) -> dict[str, Any]
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     """The command line."""
     p = command_line(__doc__, micros="4,8", data=str(DATA))
-    p.set_defaults(rounds=2, token_budget=4096)
+    p.set_defaults(rounds=2, token_budget=2048)
     p.add_argument("--prompts", type=int, default=16, help="prompts a step")
     p.add_argument("--group", type=int, default=8, help="responses a prompt")
     p.add_argument("--max-tokens", type=int, default=128, help="longest response")

@@ -28,9 +28,10 @@ def with_vllm(spec: dict[str, Any]) -> Callable[[list[list[int]], int], int]:
 
     model = LLM(model=spec["model"], dtype=spec["rollout"], max_model_len=1024, seed=0, enable_prefix_caching=True)
 
-    def run(prompts: list[list[int]], seed: int) -> int:
+    # No seed of its own for a request: the CPU build has no such generators.
+    def run(prompts: list[list[int]], _seed: int) -> int:
         how = SamplingParams(
-            n=spec["group"], max_tokens=spec["max_tokens"], temperature=1.0, logprobs=0, seed=seed,
+            n=spec["group"], max_tokens=spec["max_tokens"], temperature=1.0, logprobs=0,
             stop_token_ids=spec["ends"], detokenize=False,
         )  # fmt: skip
         found = model.generate([TokensPrompt(prompt_token_ids=p) for p in prompts], how, use_tqdm=False)

@@ -7,10 +7,13 @@ import shutil
 import pytest
 import torch
 
+from hizala.core.distribution import Distribution
 from hizala.core.ops import kernels
 from hizala.core.ops.attention import Rectangle, Sight, rectangle_attention, sight_attention
 from hizala.core.ops.elementwise import gated, rms_norm, turn_heads
 from hizala.core.ops.linear import linear
+from hizala.core.ops.nucleus import nucleus
+from hizala.core.ops.truncated import truncated_logps
 from hizala.core.ops.vocab import token_logps
 from hizala.engines.policy import load, native
 from hizala.engines.policy.attention import sight_of, tree_mask
@@ -292,3 +295,44 @@ def test_entropy_equals_its_formula_whether_it_is_trained_on_or_not(fast, keep):
         got = torch.autograd.grad((logps + share * entropy).sum(), ours, retain_graph=True)
         wanted = torch.autograd.grad((at_target + share * spread).sum(), exact, retain_graph=True)
         close(zip(got, wanted, strict=True), bound=0.02)
+
+
+@needs_compiler
+@pytest.mark.parametrize("share", [1e-6, 0.4, 0.95])
+@pytest.mark.parametrize("columns", [1, 16, 333, 5000])
+def test_what_holds_a_share_is_what_pytorch_finds(fast, columns, share):
+    smooth = draw(60, columns, dtype=torch.float32) * torch.logspace(-6, 1, 60)[:, None]
+    ties = (smooth * 2).round() / 2
+    for logits in (smooth, ties, -ties):
+        floor = torch.where(torch.arange(60) % 2 == 0, -torch.inf, logits.median(-1).values)
+        ours = nucleus(logits, floor, share).keeps(logits)
+        kernels.install(None)
+        theirs = nucleus(logits, floor, share).keeps(logits)
+        kernels.install(fast)
+        # Sums that differ in their last bits may put an edge one token further.
+        assert (ours != theirs).sum(-1).max() <= 1
+        assert (ours != theirs).any(-1).sum() <= 2
+        assert ours.any(-1).all()
+
+
+@needs_compiler
+@pytest.mark.parametrize(
+    "distribution", [Distribution(0.7, 9), Distribution(top_p=0.6), Distribution(1.3, 0, 0.9, 0.05)]
+)
+def test_truncated_log_probs_equal_pytorch_s(fast, distribution):
+    hidden, weight, targets = draw(150, 32), draw(400, 32, seed=1, dtype=torch.float32) / 4, torch.arange(150)
+
+    def run():
+        leaves = [hidden.clone().requires_grad_(), weight.clone().requires_grad_()]
+        read = truncated_logps(*leaves, targets, distribution, entropy=True, block=1)
+        return [read.logps, read.entropy, *torch.autograd.grad((read.logps * 2 + read.entropy).sum(), leaves)], read
+
+    ours, read = run()
+    kernels.install(None)
+    theirs, other = run()
+    kernels.install(fast)
+    assert torch.equal(read.outside, other.outside)
+    assert 0 < read.outside.sum() < 150
+    assert torch.allclose(ours[0], theirs[0], atol=1e-4)
+    assert torch.allclose(ours[1], theirs[1], atol=1e-4)
+    close([(a.detach().bfloat16(), b.detach().double()) for a, b in zip(ours[2:], theirs[2:], strict=True)], bound=0.01)

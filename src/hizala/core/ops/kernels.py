@@ -79,6 +79,12 @@ class Kernels(Protocol):
         """The smallest float32 logit kept of each row (R,), and the column up to which those equal to it are; see
         `core.ops.nucleus`."""
 
+    def softmax_kept(
+        self, logits: Tensor, floor: Tensor, last: Tensor, targets: Tensor, *, softmax: bool, mean: bool = False
+    ) -> tuple[Tensor, Tensor | None, Tensor | None]:
+        """Of what `Cut` keeps of float32 logits (R, V), and of the targets (R,): log-sum-exp (R,), and where asked for
+        the softmax (R, V), 0 elsewhere, and the mean of the logits (R,) under it."""
+
     def packed(self, weight: Tensor, *, wide: bool) -> Tensor:
         """A float32 weight (out, in) as words for `decode_step`, float32 where `wide`, else rounded to bfloat16."""
 

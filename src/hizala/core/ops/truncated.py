@@ -102,7 +102,7 @@ def truncated_logps(
         nothing = hidden.sum(-1).to(torch.promote_types(hidden.dtype, torch.float32))
         return Reading(nothing, nothing if entropy else None, targets.bool())
     rows = max(FEWEST_ROWS, block // weight.shape[0])
-    logps, entropies, outside = _Truncated.apply(hidden, weight, targets, distribution, rows)  # type: ignore[no-untyped-call]
+    logps, entropies, outside = _Truncated.apply(hidden, weight, targets, distribution, entropy, rows)  # type: ignore[no-untyped-call]
     return Reading(logps, entropies if entropy else None, outside)
 
 
@@ -111,11 +111,11 @@ class _Truncated(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, hidden: Tensor, weight: Tensor, targets: Tensor, distribution: Distribution, rows: int
+        ctx: Any, hidden: Tensor, weight: Tensor, targets: Tensor, distribution: Distribution, spread: bool, rows: int
     ) -> tuple[Tensor, Tensor, Tensor]:
         wide = torch.promote_types(hidden.dtype, torch.float32)
         logps = torch.empty(len(targets), dtype=wide, device=hidden.device)
-        lse, entropy, floor = (torch.empty_like(logps) for _ in range(3))
+        lse, entropy, floor = (torch.zeros_like(logps) for _ in range(3))
         last, outside = torch.empty_like(targets), torch.empty(len(targets), dtype=torch.bool, device=hidden.device)
         for start in range(0, len(targets), rows):
             part = slice(start, start + rows)
@@ -123,11 +123,10 @@ class _Truncated(torch.autograd.Function):
             cut = distribution.cut(logits)
             at_target = logits.gather(1, targets[part, None])[:, 0]
             outside[part] = ~cut.holds(at_target, targets[part])
-            kept = cut.keeps(logits).scatter_(1, targets[part, None], True)
-            lse[part] = logits.masked_fill(~kept, float("-inf")).logsumexp(-1)
+            lse[part], _, mean = _softmax(logits, cut, targets[part], softmax=False, mean=spread)
             logps[part] = at_target - lse[part]
-            weights = (logits - lse[part, None]).exp_().masked_fill_(~kept, 0)
-            entropy[part] = lse[part] - (weights * logits.masked_fill_(~kept, 0)).sum(-1)
+            if mean is not None:
+                entropy[part] = lse[part] - mean
             floor[part], last[part] = cut
         ctx.save_for_backward(hidden, weight, targets, lse, entropy, floor, last)
         ctx.temperature, ctx.rows = distribution.temperature, rows
@@ -145,19 +144,35 @@ class _Truncated(torch.autograd.Function):
             part = slice(start, start + ctx.rows)
             # The same product in the same blocks as before, so that the same logits are kept.
             logits = _logits(hidden[part], weight, ctx.temperature)
-            kept = Cut(floor[part], last[part]).keeps(logits).scatter_(1, targets[part, None], True)
-            logq = logits.sub_(lse[part, None])
-            q = logq.exp().masked_fill_(~kept, 0)
-            grad = q * -d_logps[part, None]
+            cut = Cut(floor[part], last[part])
+            q = _softmax(logits, cut, targets[part], softmax=True, mean=False)[1]
+            assert q is not None
+            d = d_logps[part, None] / ctx.temperature
+            grad = q * -d
             if spreading:
-                grad -= q * (logq.masked_fill_(~kept, 0) + entropy[part, None]) * d_entropy[part, None]
-            grad.scatter_add_(1, targets[part, None], d_logps[part, None])
-            grad = (grad / ctx.temperature).to(hidden.dtype)
+                surprise = logits.sub_((lse - entropy)[part, None])
+                grad -= surprise.mul_(q).mul_(d_entropy[part, None] / ctx.temperature)
+            grad = grad.scatter_add_(1, targets[part, None], d).to(hidden.dtype)
             if d_hidden is not None:
                 d_hidden[part] = product(grad, weight, across=True)
             if d_weight is not None:
                 d_weight += weight_gradient(grad, hidden[part])
-        return d_hidden, None if d_weight is None else d_weight.to(weight.dtype), None, None, None
+        return d_hidden, None if d_weight is None else d_weight.to(weight.dtype), None, None, None, None
+
+
+def _softmax(
+    logits: Tensor, cut: Cut, targets: Tensor, *, softmax: bool, mean: bool
+) -> tuple[Tensor, Tensor | None, Tensor | None]:
+    """See `Kernels.softmax_kept`."""
+    fast = kernels.drawing(logits)
+    if fast is not None:
+        return fast.softmax_kept(logits, cut.floor, cut.last, targets, softmax=softmax, mean=mean)
+    kept = cut.keeps(logits).scatter_(1, targets[:, None], True)
+    inside = logits.masked_fill(~kept, float("-inf"))
+    lse = inside.logsumexp(-1)
+    q = inside.softmax(-1) if softmax or mean else None
+    spread = (q * logits.masked_fill(~kept, 0)).sum(-1) if q is not None and mean else None
+    return lse, q, spread
 
 
 def _logits(hidden: Tensor, weight: Tensor, temperature: float) -> Tensor:

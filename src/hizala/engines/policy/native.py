@@ -26,7 +26,7 @@ from torch import Tensor
 from hizala.core.ops import kernels
 
 # One text for the compiler, in this order.
-SOURCES = ("kernels.c", "products.c", "trees.c", "decode.c")
+SOURCES = ("kernels.c", "products.c", "trees.c", "decode.c", "sampling.c")
 # Every thread packs for itself: with more of them PyTorch is faster.
 MOST_THREADS = 4
 # No flag here lets the compiler assume that values are finite.
@@ -209,6 +209,15 @@ class _Native:
         spare = torch.empty(2048 + columns, dtype=torch.float64)
         self._call("nucleus", logits, floor, last, torch.tensor(share, dtype=torch.float64), spare, rows, columns)
         return floor, last
+
+    def softmax_kept(
+        self, logits: Tensor, floor: Tensor, last: Tensor, targets: Tensor, *, softmax: bool, mean: bool = False
+    ) -> tuple[Tensor, Tensor | None, Tensor | None]:
+        logits, lse = logits.contiguous(), torch.empty(len(logits))
+        means, out = torch.empty_like(lse) if mean else None, torch.empty_like(logits) if softmax else None
+        kept = (floor.contiguous(), last.contiguous(), targets.contiguous())
+        self._call("softmax_kept", logits, *kept, lse, means, out, *logits.shape)
+        return lse, out, means
 
     def packed(self, weight: Tensor, *, wide: bool) -> Tensor:
         weight = weight.detach().contiguous()
