@@ -144,3 +144,18 @@ def test_a_pair_twice_is_refused() -> None:
     row = {"id": 1, "subset": "hep-go", "result": 1}
     with pytest.raises(EvalError, match="line 2 is the same pair as line 1"):
         score("reward_bench", [row, row])
+
+
+def test_columns_as_the_benchmark_stores_them(write: Callable[..., Path]) -> None:
+    whole = {"model": "m", "subset": ["hep-go", "hep-go"], "id": [1, 2], "results": [1, 0]}
+    scored = score("reward_bench", write([whole])).scores
+    assert scored.form == "columns of pairs"
+    assert scored.results["m"]["subsets"]["hep-go"].value == 0.5
+    scores = {"scores_chosen": [2, 3], "scores_rejected": [1, 3]}
+    assert score("reward_bench", write([{**whole, **scores}])).scores.results["m"]["subsets"]["hep-go"].value == 0.5
+    with pytest.raises(EvalError, match="columns of different lengths"):
+        score("reward_bench", write([{**whole, "results": [1]}]))
+    with pytest.raises(EvalError, match="pair 2 is the same pair as pair 1"):
+        score("reward_bench", write([{**whole, "id": [1, 1]}]))
+    with pytest.raises(EvalError, match="pair 2 has null in 'result'"):
+        score("reward_bench", write([{**whole, "results": [1, None]}]))

@@ -72,6 +72,9 @@ def alpaca_eval(
             results[run.name] |= _figures(lc.from_weights(table[run.name], difficulty), table[run.name], None)
     elif calibration is not None:
         gamed = files.calibration_of(calibration)
+        others = sorted({run.against for run in runs if run.against and not _same_baseline(run.against, gamed)})
+        if others:
+            notes.append(f"the calibration runs ({', '.join(gamed.names)}) are not of the baseline {', '.join(others)}")
         strengths = files.strengths_of(regularisation, list(results))
         for run in runs:
             results[run.name] |= _fitted(run, known, gamed, strengths[run.name], difficulty_by, seed)
@@ -174,6 +177,10 @@ def _fitted(run: Run, known: Instructions, gamed: Calibration, strength: float |
     else:
         found = lc.fit(x, y, weight, strength)
     return _figures(lc.with_error(found, x, y, weight, difficulty, scored), found, strength)
+
+
+def _same_baseline(name: str, gamed: Calibration) -> bool:
+    return any(run.startswith(name) for run in gamed.names)
 
 
 def _calibration_rows(lengths: NDArray[np.int64], known: Instructions, name: str) -> Floats:

@@ -195,6 +195,7 @@ class Calibration:
 
     runs: tuple[tuple[Floats, Ints], ...]  # (y, characters) of each
     weight: float
+    names: tuple[str, ...]
 
 
 def calibration_of(path: str) -> Calibration:
@@ -220,7 +221,7 @@ def calibration_of(path: str) -> Calibration:
         raise EvalError(str(error), where=data.name) from None
     if not runs:
         raise EvalError("holds no runs", where=data.name)
-    return Calibration(tuple(runs), weight)
+    return Calibration(tuple(runs), weight, tuple(whole["len_model"]))
 
 
 def weights_of(path: str) -> dict[str, Floats]:

@@ -9,6 +9,7 @@ from hizala.core.stats.strata import weighted_shares
 from hizala.errors import EvalError
 from hizala.readers.score.rows import (
     Annotations,
+    Row,
     RowError,
     checked,
     choice_of,
@@ -66,8 +67,11 @@ CREDIT = {"chosen": 1.0, "rejected": 0.0, "tie": 0.5, "error": 0.5}
 @suite("reward_bench", source="allenai/reward-bench; Lambert et al. 2024, arXiv:2403.13787, sec. 4")
 def reward_bench(annotations: Annotations) -> Scores:
     """RewardBench: accuracy of subsets, sections and overall, with and without the older preference sets."""
+    columns = len(annotations.rows) == 1 and isinstance(annotations.rows[0].value.get("subset"), list)
+    if columns:
+        annotations = _unfolded(annotations)
     if annotations.has("subset"):
-        form, tables = "one row a pair", _from_pairs(annotations)
+        form, tables = "columns of pairs" if columns else "one row a pair", _from_pairs(annotations)
     else:
         form, tables = "accuracies of subsets", _from_tables(annotations)
     notes: list[str] = []
@@ -78,7 +82,7 @@ def reward_bench(annotations: Annotations) -> Scores:
         if missing:
             notes.append(f"{model}: no pairs of {', '.join(missing)}; sections are over what is there")
         off = [f"{name} {table[name][1]}" for name in SUBSETS if name in table and table[name][1] != _pairs(name)]
-        if off and form == "one row a pair":
+        if off and form != "accuracies of subsets":
             notes.append(f"{model}: subsets of another size than the benchmark's: {', '.join(off)}")
     return Scores(form, results, notes=notes)
 
@@ -121,6 +125,29 @@ def _share(table: Mapping[str, tuple[float, int]], names: Sequence[str], weights
 
 def _pairs(name: str) -> int:
     return MATH_PAIRS if name == "math-prm" else SUBSETS.get(name, 1)
+
+
+_COLUMNS = {
+    "subset": "subset",
+    "results": "result",
+    "scores_chosen": "score_chosen",
+    "scores_rejected": "score_rejected",
+}
+
+
+def _unfolded(data: Annotations) -> Annotations:
+    """One object of columns, as the benchmark stores the scores of a model, as rows."""
+    whole = data.rows[0].value
+    columns = {name: whole[key] for key, name in _COLUMNS.items() if isinstance(whole.get(key), list)}
+    if "id" in whole and isinstance(whole["id"], list):
+        columns["id"] = whole["id"]
+    if len({len(column) for column in columns.values()}) != 1:
+        raise EvalError("has columns of different lengths", where=data.name)
+    if "score_chosen" in columns and "score_rejected" in columns:
+        columns.pop("result", None)
+    fixed = {"model": whole["model"]} if isinstance(whole.get("model"), str) else {}
+    rows = [dict(zip(columns, values, strict=True)) | fixed for values in zip(*columns.values(), strict=True)]
+    return Annotations(data.name, data.digest, tuple(Row(f"pair {i}", row) for i, row in enumerate(rows, 1)))
 
 
 def _from_pairs(data: Annotations) -> dict[str, dict[str, tuple[float, int]]]:
