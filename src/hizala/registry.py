@@ -246,7 +246,8 @@ def reward(
     """Register a reward. Its keyword-only parameters are its configuration.
 
     A function of one response, pure, of the form `fn(response, group, *, settings...)`: it returns a number, a
-    `Verdict`, or None (not scored). It sees the prompt and `meta` of the group and none of the other responses.
+    `Verdict`, or None (not scored). It sees the prompt and `meta` of the group and none of the other responses; in a
+    worker `response.logps` tells the number of tokens and not their log-probs.
     A class for whatever is dearer, made once by `cls(context, *, settings...)`, with a method
     `score(groups) -> list[list[Verdict]]`: one list a group, one verdict a response. Two class attributes may be
     set: `pointwise = True` where a verdict depends on its response and prompt alone (verdicts are then cached),

@@ -79,7 +79,8 @@ class Answers:
         """The prompt with the K samples as its responses, in words."""
         turns = self.turns or tuple((Message("assistant", text),) for text in self.texts)
         said = tuple(
-            Response(messages, truncated=sample.truncated) for messages, sample in zip(turns, self.samples, strict=True)
+            Response(messages, logps=sample.logps, truncated=sample.truncated)
+            for messages, sample in zip(turns, self.samples, strict=True)
         )
         return replace(self.prompt.group, responses=said)
 

@@ -130,6 +130,10 @@ ATTACKS = [
     Case("an assigned value", "\\boxed{x = 51}", 1),
     Case("a choice", "Answer: (B) 51 pens", 1, answer="B"),
     Case("another choice", "Answer: A", 0, answer="B"),
+    Case("choices listed, then chosen", "A: 12\nB: 51\nC: 15\nAnswer: B", 1, answer="B"),
+    Case("a choice that is called A", "A: 51\nB: 50\nSo it is hard to say.", 0),
+    Case("only in reasoning that the prompt opened", "17*3 = 51. The answer is 51. Wait", 0, prompt=EN + "\n<think>"),
+    Case("after reasoning that the prompt opened", "17*3 = 51</think>Answer: 51", 1, prompt=EN + "\n<think>"),
     Case("every choice", "Answer: A, B, C, D", 0, answer="B"),
 ]
 

@@ -185,6 +185,8 @@ def test_percentages_units_and_roundings_meet_by_rule(one: str, two: str) -> Non
         ("#### 5\nQuestion: 3?\n#### 3", {"several": "first"}, 1.0),
         ("Answer: 2+3", {"unevaluated": True}, 1.0),
         ("Answer: 2+4", {"unevaluated": True}, 0.0),
+        ("The answer is 5", {"opened": True}, 0.0),
+        ("2 + 3</think>The answer is 5", {"opened": True}, 1.0),
     ],
 )
 def test_settings_say_what_counts_as_the_answer(text: str, how: dict[str, Any], value: float) -> None:

@@ -16,10 +16,12 @@ _BRACES = re.compile(r"\\(?:boxed|fbox)[ \t]*\{|\\[{}]|[{}]")
 _HASH = re.compile(r"^[ \t]*#{4}(?!#)[ \t]*(?=\S)", re.MULTILINE)
 _EMPHASIS = r"[*_`]{0,3}"
 _LABEL = re.compile(
-    rf"^[ \t>*_`#-]{{0,12}}(?:(?:my |the )?final )?(?:nihai |son )?(?:answer|cevap|cevab[ıi]|yan[ıi]t|a)[ \t]{{0,4}}"
+    rf"^[ \t>*_`#-]{{0,12}}(?:(?:my |the )?final )?(?:nihai |son )?(?:answer|cevap|cevab[ıi]|yan[ıi]t)[ \t]{{0,4}}"
     rf"{_EMPHASIS}[ \t]{{0,4}}[:：=][ \t]*{_EMPHASIS}[ \t]*",
     re.MULTILINE | re.IGNORECASE,
 )
+# On the last line alone: above it may stand the choices A, B, C.
+_SHORT = re.compile(r"[ \t]*A[ \t]{0,4}:[ \t]*(?=\S)")
 _RESULT = re.compile(
     rf"^[ \t>*_`#-]{{0,12}}(?:final )?(?:result|sonuç|sonuc)[ \t]{{0,4}}{_EMPHASIS}[ \t]{{0,4}}[:：=]"
     rf"[ \t]*{_EMPHASIS}[ \t]*",
@@ -68,6 +70,9 @@ def strong(text: str) -> Iterator[Claim]:
     yield from _boxes(text)
     yield from _lines(text, _HASH, "hash")
     yield from _lines(text, _LABEL, "label")
+    short = _SHORT.match(text, text.rstrip().rfind("\n") + 1)
+    if short is not None:
+        yield Claim("label", text[short.end() :].strip()[: LONGEST + 1], len(text.rstrip()), False)
 
 
 def weak(text: str) -> Iterator[Claim]:

@@ -76,6 +76,12 @@ def last_turn(response: Response) -> str:
     return messages[-1].content if messages and messages[-1].role == "assistant" else ""
 
 
+def spoken(response: Response, group: Group, opened: bool) -> str:
+    """The assistant's last turn from its reasoning on: with `<think>` where the prompt or its template opened it."""
+    opened = opened or group.prompt[-1].content.rstrip().endswith("<think>")
+    return ("<think>" if opened else "") + last_turn(response)
+
+
 def verdict_of(given: object) -> Verdict:
     """What a reward returned, as a verdict; whatever is no finite number is not scored, with the reason."""
     if isinstance(given, Verdict):

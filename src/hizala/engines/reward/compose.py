@@ -18,7 +18,7 @@ from hizala.engines.reward.component import Component, Pending, Place, Report, s
 from hizala.engines.reward.pool import Pool
 from hizala.engines.reward.worker import Job
 from hizala.errors import ConfigError
-from hizala.records import Finding, Group, Verdict
+from hizala.records import Finding, Group, Response, Verdict
 from hizala.registry import RewardSpec, rewards
 
 WHERE = "rewards"
@@ -243,7 +243,7 @@ class Composed:
             spec, settings = work.component.spec, work.component.settings
             for group in work.groups(groups):
                 bare, limit = without_responses(group), self.context.time_limit
-                jobs.append(Job(spec.name, settings, bare, group.responses, limit))
+                jobs.append(Job(spec.name, settings, bare, tuple(map(_light, group.responses)), limit))
                 owners.append(work)
         found: dict[int, list[list[Verdict]]] = {id(work): [] for work in works}
         for work, outcomes in zip(owners, self._pool.run(jobs), strict=True):
@@ -280,6 +280,12 @@ class Composed:
         if not reasons and not asked:
             reasons.append("no reward applies to this prompt")
         return Verdict(None if reasons else total, "; ".join(reasons), parts)
+
+
+def _light(response: Response) -> Response:
+    """The response with the number of its log-probs and not the numbers: a worker is told how many tokens there are."""
+    count: Any = None if response.logps is None else range(len(response.logps))
+    return replace(response, logps=count)
 
 
 def _digest(group: Group) -> bytes:

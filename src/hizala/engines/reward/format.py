@@ -6,7 +6,7 @@ import re
 from typing import Literal
 
 from hizala.engines.reward.answers import strong
-from hizala.engines.reward.base import language_of, last_turn
+from hizala.engines.reward.base import language_of, spoken
 from hizala.records import Group, Response, Verdict
 from hizala.registry import reward
 from hizala.world.arithmetic import LABEL
@@ -35,11 +35,12 @@ def format(
     Args:
         style: the form.
         strict: all or nothing; otherwise each part of the form earns its share.
-        opened: the chat template has written `<think>` already, so that the response begins inside it.
+        opened: the chat template has written `<think>` already, so that the response begins inside it. A prompt that
+            ends with it is recognised.
     Returns:
         Verdict: in [0, 1], with what lacks as reason; a truncated response is judged as it stands.
     """
-    text = ("<think>" if opened else "") + last_turn(response)
+    text = spoken(response, group, opened)
     if style in ("think_answer", "think"):
         checks = _tagged(text, TAGS if style == "think_answer" else TAGS[:2], style)
     elif style == "boxed":

@@ -11,13 +11,13 @@ import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
-from functools import cache
+from functools import cache, lru_cache
 from itertools import chain
 from typing import Any, Literal
 
 from hizala.engines.reward import answers
 from hizala.engines.reward.answers import Claim
-from hizala.engines.reward.base import language_of, last_turn
+from hizala.engines.reward.base import language_of, spoken
 from hizala.engines.reward.numerals import CHANGING, Number, clean, equal, read
 from hizala.records import Group, Response, Verdict
 from hizala.registry import reward
@@ -72,6 +72,7 @@ def math(
     fallback: Literal["none", "bare", "last_number"] = "bare",
     answer_lang: Literal["prompt", "tr", "en"] = "prompt",
     unevaluated: bool = False,
+    opened: bool = False,
 ) -> Verdict:
     """1 where the response's final answer is the truth, else 0 with the reason.
 
@@ -84,12 +85,13 @@ def math(
         fallback: without any claim: nothing, the whole text where it is an answer and no more, or its last number.
         answer_lang: number format of `answer` where it is text; of the prompt's language (`meta.lang`, else a guess).
         unevaluated: `17*3` counts for 51; otherwise what was asked could be repeated as its answer.
+        opened: the chat template has written `<think>` already; a prompt that ends with it is recognised.
     Returns:
         Verdict: 1 or 0; not scored where the truth cannot be read.
     """
     lang = language_of(group)
     accepted = truths(group.meta["answer"], lang if answer_lang == "prompt" else answer_lang)
-    visible = answers.without_echo(answers.shown(last_turn(response)), group)
+    visible = answers.without_echo(answers.shown(spoken(response, group, opened)), group)
     wordy = any(truth.words for truth in accepted)
     found = _final(visible, response, lang, wordy, style, several, fallback)
     if isinstance(found, str):
@@ -112,13 +114,18 @@ def truths(given: Any, lang: str) -> list[Truth]:
         exact = Fraction(str(given))
         places = len(str(given).partition(".")[2]) if isinstance(given, float) else 0
         return [Truth(str(given), Number(exact, places=places))]
+    return [_truth(given, lang)]
+
+
+@lru_cache(maxsize=4096)
+def _truth(given: str, lang: str) -> Truth:
     text = given.rpartition("####")[2].strip() if "####" in given else given.strip()
     boxed = next((claim.text for claim in answers.strong(text) if claim.kind == "box"), text)
     number = read(boxed, lang)
     cleaned = clean(boxed)
     if not cleaned:
         raise ValueError("the answer of the data is empty")
-    return [Truth(cleaned, number)]
+    return Truth(cleaned, number)
 
 
 def maths(text: str) -> bool:
