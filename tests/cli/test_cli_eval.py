@@ -14,6 +14,7 @@ from hizala.cli.main import main
 from hizala.readers.score import score, suites
 
 ROWS: dict[str, list[dict[str, Any]]] = {
+    "agreement": [{"id": i, "judge": j, "label": i * k} for i in range(3) for k, j in enumerate("xy", 1)],
     "alpaca_eval": [{"model": "m", "preference": [1, 2, 1.25]}],
     "arena": [{"model_a": "x", "model_b": "y", "winner": w} for w in ("model_a", "model_b", "tie")],
     "arena_hard": [{"question_id": q, "model": "m", "games": [{"score": "A>B"}, {"score": "A>>B"}]} for q in (1, 2)],

@@ -5,6 +5,7 @@ annotations.jsonl` on the command line. A suite is one module with one decorated
 """
 
 from hizala.readers.score import (
+    agreement,
     alpaca_eval,
     arena,
     arena_hard,
@@ -22,6 +23,7 @@ from hizala.readers.score.suite import Scored, Scores, score, suite, suites
 __all__ = [
     "Scored",
     "Scores",
+    "agreement",
     "alpaca_eval",
     "arena",
     "arena_hard",
