@@ -85,6 +85,55 @@ def test_every_row_of_the_table_runs_and_reports(write_recipe: Write) -> None:
         assert metrics[-1]["mismatch/ess"] == pytest.approx(1.0, abs=1e-6)
 
 
+VARIANTS = {
+    "shared-critic": "ppo: {critic: shared, value_weight: 0.5, minibatches: 2, passes: 2}",
+    "critic-alone-first": "ppo: {critic_warmup: 2, critic_learning_rate: 1.0e-3}",
+    "kl-in-loss": "grpo: {kl_in: loss, beta: 0.05, estimator: k3_plus}",
+    "kl-of-adapters": "grpo: {kl_in: loss, beta: 0.05, lora: {rank: 4}}",
+    "kl-in-reward": "rloo: {kl_in: reward, beta: 0.05, kl_estimator: k2, kl_target: 4.0, kl_rate: 0.5}",
+    "corrected": "grpo: {correction: mask, correction_level: geometric, correction_low: 0.5, correction_high: 1.5}",
+    "uncertain": "grpo: {uncertain_share: 0.2, entropy_weight: 0.01}",
+    "truncated": "grpo: {temperature: 0.8, top_p: 0.9, top_k: 40, minibatches: 2}",
+    "cut": "grpo: {max_tokens: 10, mask_truncated: true}",
+}
+
+
+@pytest.mark.parametrize("variant", list(VARIANTS))
+def test_what_can_be_asked_for_is_done(variant: str, write_recipe: Write) -> None:
+    row, _, extra = VARIANTS[variant].partition(": {")
+    given = SMALL.replace("max_tokens: 32, ", "") if "max_tokens" in extra else SMALL
+    recipe = write_recipe(f"{row}: {{{given}, {GOLD}, steps: 3, {extra}")
+    hizala.run(recipe, report=False)
+    metrics = rows(recipe)
+    assert len(metrics) == 3
+    first, last = metrics[0], metrics[-1]
+    match variant:
+        case "shared-critic":
+            assert "value/loss" in last
+            assert "critic/loss" not in last
+            assert first["clip/ratio"] != 1.0
+        case "critic-alone-first":
+            assert ["clip/loss" in row for row in metrics] == [False, False, True]
+            assert all("critic/loss" in row for row in metrics)
+        case "kl-in-loss" | "kl-of-adapters":
+            assert first["kl/k3"] == pytest.approx(0.0, abs=1e-6)
+            assert last["kl/k3"] > 0
+        case "kl-in-reward":
+            assert first["kl_reward/beta"] == 0.05
+            # Nothing has moved yet: the price falls by the most that it may.
+            assert metrics[1]["kl_reward/beta"] == pytest.approx(0.05 * 0.9)
+        case "corrected":
+            assert first["correction/weight"] == pytest.approx(1.0, abs=1e-4)
+            assert first["correction/masked"] == 0
+        case "uncertain":
+            assert last["entropy/entropy"] > 0
+        case "truncated":
+            assert first["mismatch/max"] < 1e-3
+        case "cut":
+            assert first["samples/truncated"] > 0.2
+            assert all(one["tokens"] <= 10 for row in rows(recipe, "samples.jsonl", None) for one in row["responses"])
+
+
 def test_a_policy_gradient_without_weights_is_not_let_off_its_policy(write_recipe: Write) -> None:
     recipe = write_recipe(f"rloo: {{{SMALL}, {GOLD}, steps: 2, minibatches: 2}}")
     with pytest.raises(ConfigError, match="weights") as caught:
