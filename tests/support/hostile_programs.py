@@ -66,8 +66,9 @@ raise SystemExit(1)
 """,
     "looks for processes outside": """
 import os
-found = [n for n in os.listdir("/proc") if n.isdigit()]
-print("escaped" if "{pid}" in found or len(found) > 1 else "")
+for name in os.listdir("/proc"):
+    if name.isdigit() and b"sleep(600)" in open("/proc/" + name + "/cmdline", "rb").read():
+        print("escaped")
 """,
     "goes through links": """
 import os

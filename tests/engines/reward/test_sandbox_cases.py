@@ -114,8 +114,9 @@ def test_plain_data_travel_unchanged(value: Any) -> None:
 
 @given(PLAIN, PLAIN)
 def test_equality_outside_is_pythons_equality_inside(first: Any, second: Any) -> None:
-    assert same(first, encode(first)) == (first == decode(encode(first)))  # NaN differs from itself here too
-    assert same(first, encode(second)) == (first == second)
+    for other in (first, second):
+        sent = json.loads(dumps({"value": encode(other)}))["value"]
+        assert same(first, sent) == (first == decode(sent))  # a NaN that has travelled is no longer the same object
 
 
 @given(PLAIN)
@@ -234,14 +235,14 @@ def test_chosen_collisions_cost_no_time() -> None:
 
 
 def test_output_is_compared_by_lines() -> None:
-    assert same_text("1 2\n3\n", b"1 2  \r\n3\n\n\n")
-    assert same_text("", b"\n")
-    assert not same_text("1 2", b"1  2")
-    assert not same_text("1\n2", b"1\n\n2")
-    assert not same_text("a", b"\xff")
-    assert same_text("0.3 x", b"0.30000001\nx", tolerance=1e-6)
-    assert not same_text("0.3 x", b"0.3", tolerance=1e-6)
-    assert not same_text("0.3", b"nan", tolerance=1e-6)
+    assert same_text("1 2\n3\n", "1 2  \r\n3\n\n\n")
+    assert same_text("", "\n")
+    assert not same_text("1 2", "1  2")
+    assert not same_text("1\n2", "1\n\n2")
+    assert not same_text("a", "\ufffd")
+    assert same_text("0.3 x", "0.30000001\nx", tolerance=1e-6)
+    assert not same_text("0.3 x", "0.3", tolerance=1e-6)
+    assert not same_text("0.3", "nan", tolerance=1e-6)
 
 
 def test_free_names_belong_to_the_program() -> None:

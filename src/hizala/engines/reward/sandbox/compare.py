@@ -116,17 +116,16 @@ def _same_items(expected: Mapping[Any, Any], held: list[Any], loose: bool, toler
     return True
 
 
-def same_text(expected: str, written: bytes, *, tolerance: float = 0.0) -> bool:
+def same_text(expected: str, written: str, *, tolerance: float = 0.0) -> bool:
     """Whether a script wrote what was expected: line by line, white space at the ends of lines and empty last lines
     apart.
 
     Args:
         tolerance: > 0: word by word instead, and words that are numbers may differ by this, absolute or relative.
     """
-    found = written.decode(errors="replace")
     if not tolerance:
-        return _lines(expected) == _lines(found)
-    wanted, words = expected.split(), found.split()
+        return _lines(expected) == _lines(written)
+    wanted, words = expected.split(), written.split()
     return len(wanted) == len(words) and all(
         w == f or _close(w, f, tolerance) for w, f in zip(wanted, words, strict=True)
     )

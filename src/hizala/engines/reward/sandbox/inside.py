@@ -1,8 +1,8 @@
 """What stands beside a Python program in the sandbox. Standard library only, Python 3.8 or newer.
 
-Three ways to start it: `run` executes a program as a script; `serve` loads one and calls its functions for whoever
-writes to standard input; `test` executes tests whose calls go out to a program in another sandbox. Values travel as
-plain data, never as objects: whoever receives one compares it with its own `==`.
+Four ways to start it: `run` executes a program as a script, `scripts` several times with other input; `serve` loads one
+and calls its functions for whoever writes to standard input; `test` executes tests whose calls go out to a program in
+another sandbox. Values travel as plain data, never as objects: whoever receives one compares it with its own `==`.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import sys
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from types import ModuleType
+    from types import CodeType, ModuleType
     from typing import Any
 
     Message = dict[str, Any]
@@ -38,11 +38,11 @@ class Ended(BaseException):
     """The other side is gone, or asks to stop."""
 
 
-def run(path: str) -> None:
+def run(path: str, code: CodeType | None = None) -> None:
     """Run a program as `python3 path` would; `exit` and `quit` are there although `site` is not."""
     sys.argv = [path]
     module = _module("__main__", path)
-    exec(compile(_read(path), path, "exec"), module.__dict__)
+    exec(code or compile(_read(path), path, "exec"), module.__dict__)
 
 
 def _module(name: str, path: str) -> ModuleType:
@@ -377,9 +377,9 @@ def serve(path: str) -> None:
             return
         child = os.fork()
         if child:
-            status = os.waitpid(child, 0)[1]
+            status = _end_of(child)
             channel.fresh()
-            channel.write({"left": os.WEXITSTATUS(status) if os.WIFEXITED(status) else 128 + os.WTERMSIG(status)})
+            channel.write({"left": status})
             continue
         peer = Peer(channel.read, channel.write, module.__dict__)
         try:
@@ -387,6 +387,68 @@ def serve(path: str) -> None:
                 peer.serve(channel.read())
         except Ended:
             os._exit(0)
+
+
+def _end_of(child: int) -> int:
+    """The exit status of a copy, once it and whatever it started or wrote are gone."""
+    status = os.waitpid(child, 0)[1]
+    if os.getpid() == 1:  # everything else in the sandbox came from the copy
+        try:
+            os.kill(-1, 9)
+            while True:
+                os.wait()
+        except OSError:
+            pass
+        for folder, names, files in os.walk("/tmp", topdown=False):
+            for name in files + names:
+                path = os.path.join(folder, name)
+                try:
+                    os.rmdir(path) if name in names and not os.path.islink(path) else os.unlink(path)
+                except OSError:
+                    continue
+    return os.WEXITSTATUS(status) if os.WIFEXITED(status) else 128 + os.WTERMSIG(status)
+
+
+def scripts(path: str) -> None:
+    """Compile a program once, then run it as a script for each input, each time from a fresh copy of Python."""
+    channel = Channel()
+    try:
+        code = compile(_read(path), path, "exec")
+    except BaseException as error:
+        channel.write({"failed": f"{type(error).__name__}: {_text(error)}"})
+        return
+    channel.write({"loaded": True})
+    while True:
+        try:
+            message = channel.read()
+        except Ended:
+            return
+        streams = [_nameless(), _nameless(), _nameless()]
+        os.write(streams[0], message["stdin"].encode("utf-8", "surrogatepass"))
+        os.lseek(streams[0], 0, os.SEEK_SET)
+        child = os.fork()
+        if not child:
+            for number, stream in enumerate(streams):
+                os.dup2(stream, number)
+            os.closerange(3, 64)
+            run(path, code)
+            return
+        status = _end_of(child)
+        channel.fresh()
+        size, most = os.fstat(streams[1]).st_size, message["most"]
+        written = os.pread(streams[1], min(size, most), 0).decode("utf-8", "replace")
+        said = os.pread(streams[2], 300, max(0, os.fstat(streams[2]).st_size - 300)).decode("utf-8", "replace")
+        channel.write({"status": status, "out": written, "over": size > most, "err": said})
+        for stream in streams:
+            os.close(stream)
+
+
+def _nameless() -> int:
+    """A file that nobody else can find."""
+    name = f".{os.urandom(16).hex()}"
+    descriptor = os.open(name, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
+    os.unlink(name)
+    return descriptor
 
 
 def test(_: str) -> None:
@@ -432,4 +494,4 @@ def free_names(code: str, entry: str | None) -> list[str]:
 
 
 if __name__ == "__main__":
-    {"run": run, "serve": serve, "test": test}[sys.argv[1]](sys.argv[2])
+    {"run": run, "scripts": scripts, "serve": serve, "test": test}[sys.argv[1]](sys.argv[2])

@@ -14,10 +14,11 @@ from hizala.engines.reward.sandbox.compare import same, same_text, truth
 from hizala.engines.reward.sandbox.inside import encode
 from hizala.engines.reward.sandbox.process import Process
 from hizala.engines.reward.sandbox.sandbox import Sandbox
-from hizala.engines.reward.sandbox.spec import Limits, readable
+from hizala.engines.reward.sandbox.spec import Limits, Outcome, readable
 from hizala.errors import DataError
 
 _SERVE = ("-s", "-S", "-B", "{box}/inside", "serve", "{file}")
+_SCRIPTS = ("-s", "-S", "-B", "{box}/inside", "scripts", "{file}")
 _TEST = ("-s", "-S", "-B", "{box}/inside", "test", "-")
 _TALK = 100_000  # messages one test may take
 
@@ -93,7 +94,7 @@ class Judge:
         """Results with whether their program was lost, which ends them: cases of one kind, from the first on."""
         kind = type(cases[0])
         alike = cases[: next((i for i, case in enumerate(cases) if type(case) is not kind), len(cases))]
-        if kind is Streams:
+        if kind is Streams and (len(alike) == 1 or self.sandbox.language.name != "python"):
             for case in alike:
                 assert isinstance(case, Streams)
                 yield self._streams(source, case)
@@ -107,17 +108,35 @@ class Judge:
             raise Broken(outcome.detail)
         if outcome.reason:
             return Result(False, outcome.reason), outcome.status != "exited"
-        if same_text(case.expected, outcome.stdout, tolerance=self.tolerance):
-            return Result(True), False
-        return Result(False, "wrong output"), False
+        return self._written(case, outcome.stdout.decode(errors="replace")), False
+
+    def _written(self, case: Streams, text: str) -> Result:
+        same_ = same_text(case.expected, text, tolerance=self.tolerance)
+        return Result(True) if same_ else Result(False, "wrong output")
+
+    def _script(self, program: Process, case: Streams) -> Result:
+        """One run of a program that was compiled once. What it writes is bounded by the file it writes to."""
+        program.send(_lines({"stdin": case.given, "most": self.sandbox.limits.output}))
+        reply = _message(program)
+        status, text = reply.get("status"), reply.get("out")
+        if not reply or not isinstance(status, int) or not isinstance(text, str):
+            return Result(False, _gone(program) if not reply else "it sent nothing that can be read")
+        if status:
+            said = reply.get("err")
+            stderr = said.encode(errors="replace") if isinstance(said, str) else b""
+            return Result(False, Outcome("exited", status if 0 < status < 256 else 255, stderr=stderr).reason)
+        if reply.get("over") is not False:
+            return Result(False, Outcome("output").reason)
+        return self._written(case, text)
 
     def _served(self, source: str, cases: Sequence[Case]) -> Iterator[tuple[Result, bool]]:
-        """Calls and tests in code: the program is loaded once, each case gets a fresh copy of it."""
+        """Several cases of one program: it is loaded once, and each case gets a fresh copy of it."""
         limits = self.sandbox.limits
         file = {self.sandbox.language.file: source.encode(errors="surrogatepass")}
         with ExitStack() as stack:
             # Each copy is a process, beside the one that loaded it.
-            program = stack.enter_context(self.sandbox.open(file, _SERVE, limits=_room(limits)))
+            how = _SCRIPTS if isinstance(cases[0], Streams) else _SERVE
+            program = stack.enter_context(self.sandbox.open(file, how, limits=_room(limits)))
             tester = None
             if isinstance(cases[0], Code):
                 tester = stack.enter_context(self.sandbox.open({}, _TEST, limits=_room(limits)))
@@ -128,10 +147,11 @@ class Judge:
                 return
             for case in cases:
                 program.renew(limits.seconds)
-                if isinstance(case, Call):
+                if isinstance(case, Streams):
+                    result = self._script(program, case)
+                elif isinstance(case, Call):
                     result = self._call(program, case)
                 else:
-                    assert isinstance(case, Code)
                     assert tester is not None
                     tester.renew(limits.seconds)
                     result = self._code(program, tester, case)
@@ -203,8 +223,8 @@ class Judge:
 
 
 def _room(limits: Limits) -> Limits:
-    """Limits for a process that starts one copy of itself at a time."""
-    return replace(limits, processes=limits.processes + 1)
+    """Limits for a process that starts one copy of itself at a time, and tells of it in JSON."""
+    return replace(limits, processes=limits.processes + 1, output=8 * limits.output)
 
 
 def _lines(*messages: dict[str, Any]) -> bytes:
