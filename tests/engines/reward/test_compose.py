@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -87,12 +86,12 @@ def test_every_harm_at_once_leaves_the_others_scored_and_is_counted() -> None:
 
 
 def test_a_response_that_comes_again_is_not_scored_again(hostile: Composed) -> None:
-    before = hostile.report()["test_hostile"].cached
-    start = time.monotonic()
-    hostile.score([group("spin", "spin", "spin", "spin", "again")])
     hostile.score([group("spin", "again")])
-    assert time.monotonic() - start < 1.2
-    assert hostile.report()["test_hostile"].cached - before >= 5
+    before = hostile.report()["test_hostile"]
+    found = hostile.score([group("spin", "spin", "again", "spin"), group("again", "spin")])
+    after = hostile.report()["test_hostile"]
+    assert (after.cached - before.cached, after.seconds - before.seconds) == (6, 0.0)
+    assert values(found) == [[None, None, 1.0, None], [1.0, None]]
 
 
 def test_the_cache_is_bounded_and_can_be_off() -> None:

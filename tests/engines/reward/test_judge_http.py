@@ -198,12 +198,12 @@ def test_the_wait_a_server_asks_for_is_kept() -> None:
     assert time.monotonic() - start > 1.4
 
 
-@pytest.mark.parametrize("hang", [Reply("Fine.\nScore: 5", wait=30), Reply("Fine.\nScore: 5", drip=0.1)])
+@pytest.mark.parametrize("hang", [Reply("Fine.\nScore: 5", wait=30), Reply("Fine.\nScore: 5", drip=0.25)])
 def test_a_server_that_hangs_or_drips_is_left_at_the_limit(hang: Reply) -> None:
     start = time.monotonic()
     with serving(lambda q, n: hang if "bad" in q else "Fine.\nScore: 5") as judge:
         found = scored(judge.url, group("good", "bad"), seconds=0.5, retries=0)
-    assert time.monotonic() - start < 3.0
+    assert time.monotonic() - start < 15.0
     assert found[0].value == 1.0
     assert found[1].reason == "judge: time limit: no whole answer within 0.5 s"
 
@@ -216,11 +216,11 @@ def test_no_server_at_all_is_said_so() -> None:
 
 
 def test_requests_go_side_by_side_and_no_more_than_allowed() -> None:
-    with serving(lambda q, n: Reply("Fine.\nScore: 5", wait=0.1)) as judge:
+    with serving(lambda q, n: Reply("Fine.\nScore: 5", wait=0.5)) as judge:
         start = time.monotonic()
         scored(judge.url, group(*map(str, range(12))), concurrency=4)
     assert judge.most == 4
-    assert time.monotonic() - start < 1.0
+    assert time.monotonic() - start < 4.5  # one after the other they take six
 
 
 def test_a_key_comes_from_the_environment_and_is_seen_nowhere_else(

@@ -22,8 +22,10 @@ from hizala.engines.reward.worker import FORK, KILL, STARTED, Job, receive, send
 from hizala.errors import RewardError
 from hizala.records import Verdict
 
-# A reward that sleeps computes nothing: it is ended after this many times its limit by the clock on the wall.
+# A reward that sleeps computes nothing: it is ended after this many times its limit by the clock on the wall. One that
+# computes is given as long again, and again, where the machine is too busy to let it reach its limit.
 PATIENCE = 4.0
+AGAIN = 25
 START_LIMIT = 120.0
 LIVES = 3  # nurseries that one call may lose, and jobs that die before they begin
 _BOOT = (
@@ -53,6 +55,7 @@ class _Worker:
     buffer: bytearray
     job: int = -1
     begun: bool = False
+    again: int = 0
     since: float = 0.0
 
 
@@ -201,7 +204,7 @@ class _Run:
                 self.pool.end(worker)
                 continue
             self.waiting.popleft()
-            worker.job, worker.begun, worker.since = index, False, time.monotonic()
+            worker.job, worker.begun, worker.again, worker.since = index, False, 0, time.monotonic()
             self.busy[worker.pid] = worker
             self.selector.register(worker.connection, selectors.EVENT_READ, worker)
 
@@ -225,6 +228,9 @@ class _Run:
             self._listen(key.data)
         for worker in list(self.busy.values()):
             if self._due(worker) <= time.monotonic():
+                if worker.again < AGAIN and _computes(worker.pid):
+                    worker.again, worker.since = worker.again + 1, time.monotonic()
+                    continue
                 limit = PATIENCE * self.jobs[worker.job].limit
                 self._end(worker)
                 self._lose(worker, f"time limit: no result after {limit:g} s")
@@ -246,7 +252,7 @@ class _Run:
                 self._lose(worker, cause)
             return
         worker.buffer += part
-        worker.since = time.monotonic()
+        worker.again, worker.since = 0, time.monotonic()
         while (message := _message(worker.buffer)) is not None:
             if message == STARTED:
                 worker.begun = True
@@ -272,6 +278,15 @@ class _Run:
             found.append(Outcome(Verdict(None, reason), time.monotonic() - worker.since))
         if len(found) < len(self.jobs[worker.job].responses):
             self.waiting.appendleft(worker.job)
+
+
+def _computes(pid: int) -> bool:
+    """Whether a process runs or waits for a core, rather than for something to happen; False where that is not told."""
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as file:
+            return file.read().rpartition(b")")[2].split()[0] == b"R"
+    except OSError:
+        return False
 
 
 def _message(buffer: bytearray) -> bytes | None:
