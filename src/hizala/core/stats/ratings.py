@@ -118,12 +118,9 @@ def bradley_terry(wins: Floats) -> Floats:
     games = flat + np.swapaxes(flat, 1, 2)
     total = flat.sum(axis=2)
     theta = np.zeros((len(flat), k))
-    for table, (won, own) in enumerate(zip(flat, theta, strict=True)):
-        if unrated(won)[0]:
-            own[:] = np.nan
-            games[table] = 0
-    live = ~np.isnan(theta).any(axis=1)
-    where = np.flatnonzero(live)
+    solvable = _linked(flat)
+    theta[~solvable] = np.nan
+    where = np.flatnonzero(solvable)
     for _ in range(_MAX_STEPS):
         if not len(where):
             break
@@ -143,6 +140,15 @@ def bradley_terry(wins: Floats) -> Floats:
     theta[where] = np.nan
     theta -= theta.mean(axis=1, keepdims=True)
     return np.asarray(theta.reshape(stack.shape[:-1]), dtype=np.float64)
+
+
+def _linked(wins: Floats) -> NDArray[np.bool_]:
+    """Which tables of a stack (n, K, K) link every player to every other through wins."""
+    k = wins.shape[-1]
+    reach = ((wins > 0) | np.eye(k, dtype=bool)).astype(np.float32)
+    for _ in range(max(1, math.ceil(math.log2(max(k, 2))))):  # paths double in length each time
+        reach = (reach @ reach > 0).astype(np.float32)
+    return np.asarray((reach > 0).all(axis=(1, 2)), dtype=np.bool_)
 
 
 def standard_errors(theta: Floats, games: Floats, anchor: int) -> Floats:
