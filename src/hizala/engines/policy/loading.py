@@ -149,7 +149,8 @@ def _finish(
 ) -> Policy:
     settings = _complete(module, config, source, lora, heads, labels, module.arch.hidden, stored)
     module.checkpointing = checkpointing
-    if module.dtype == torch.bfloat16 and torch.device(module.model.norm.weight.device).type == "cpu":
+    # In float32 too, for decoding and drawing; here, so that it does not depend on what was done before.
+    if module.model.norm.weight.device.type == "cpu":
         native.enable()
     return Policy(module, config, source=source, lora=settings, attention=attention, sharing=sharing)
 
