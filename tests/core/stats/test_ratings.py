@@ -70,6 +70,14 @@ def test_who_cannot_be_rated() -> None:
     assert unrated(wins) == ([], "")
 
 
+@settings(max_examples=40, deadline=None)
+@given(st.lists(st.sampled_from([0, 0, 0, 1, 4]), min_size=20, max_size=20))
+def test_a_table_has_strengths_just_where_all_are_linked(cells: list[int]) -> None:
+    wins = np.zeros((5, 5))
+    wins[~np.eye(5, dtype=bool)] = cells
+    assert np.isnan(bradley_terry(wins)).any() == bool(unrated(wins)[0])
+
+
 def test_elo_by_hand_and_its_sum_is_kept() -> None:
     battles = Battles.of(["a", "a", "b"], ["b", "b", "c"], [1, 0.5, 0])
     first = 1000 + 4 * 0.5
