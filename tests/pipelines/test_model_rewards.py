@@ -64,8 +64,9 @@ def test_the_reward_is_the_models_score(models: dict[str, Path], context: Reward
     assert [len(row) for row in found] == [3, 1, 0]
     for row, scores in zip(found, expected, strict=True):
         assert [verdict.value for verdict in row] == pytest.approx((2.0 * scores).tolist())
-    assert composed.score(GROUPS[:1]) == found[:1]
-    assert composed.report()["quality"].cached == 3
+    again = [verdict.value for verdict in composed.score(GROUPS[:1])[0]]
+    assert again == pytest.approx([verdict.value for verdict in found[0]])  # beside others the last bits may differ
+    assert composed.report()["quality"].cached == 0
 
 
 @pytest.mark.parametrize(("how", "lam"), [("mean", None), ("minimum", None), ("mean-std", 0.5)])
@@ -80,13 +81,11 @@ def test_an_ensemble_is_combined_as_said(
     assert [verdict.value for verdict in row] == pytest.approx(expected.tolist(), abs=1e-6)
 
 
-def test_a_centred_ensemble_depends_on_the_group_and_is_not_cached(context: RewardContext) -> None:
+def test_a_centred_ensemble_has_mean_zero_in_a_group(context: RewardContext) -> None:
     spec = {"model": ["one", "two"], "how": "mean", "centred": True}
     composed = build({"reward_model": spec}, context)
     (row,) = composed.score(GROUPS[:1])
     assert sum(verdict.value or 0.0 for verdict in row) == pytest.approx(0.0, abs=1e-6)
-    composed.score([asked("Cevap: 4")])
-    assert composed.report()["reward_model"].cached == 0
 
 
 def test_a_process_model_scores_steps_and_brings_them_together_as_said(

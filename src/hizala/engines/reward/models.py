@@ -17,7 +17,9 @@ from hizala.registry import Bound, reward
 class _Scored:
     """A reward model that was opened; a response it cannot score is not scored."""
 
-    pointwise = True
+    # Not cached: a score's last bits depend on what it was computed beside, and a run that was interrupted and goes on
+    # without its cache would not get the same bits.
+    pointwise = False
     threaded = False  # its forwards share the cores, or the device, with whoever calls
 
     def __init__(self, context: RewardContext, names: Sequence[str], settings: Mapping[str, Any]) -> None:
@@ -75,8 +77,6 @@ class RewardModel(_Scored):
             raise ConfigError("an ensemble needs a combination", fix="how: mean, minimum, mean-std or mean-variance")
         if centred and len(names) == 1:
             raise ConfigError("centred has no effect on a single reward model", fix="remove it")
-        # Centred scores depend on the group.
-        self.pointwise = not centred
         settings = {"how": how, "lam": lam, "centred": centred or None, "weights": weights, "beta": beta}
         super().__init__(context, names, {**settings, "reference": None if reference is None else Path(reference)})
 
