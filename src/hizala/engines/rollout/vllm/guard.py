@@ -22,7 +22,7 @@ from pathlib import Path
 
 # Seconds the server has to end by itself before everything is killed.
 GRACE = 5.0
-_PDEATHSIG, _SUBREAPER = 1, 36  # linux/prctl.h
+PDEATHSIG, SUBREAPER = 1, 36  # linux/prctl.h
 
 
 def main(arguments: list[str]) -> int:
@@ -31,8 +31,8 @@ def main(arguments: list[str]) -> int:
     wanted, parent = True, os.getppid()
     prctl = ctypes.CDLL(None, use_errno=True).prctl
     # Grandchildren whose parent dies become ours, so that they can be found.
-    prctl(_SUBREAPER, 1, 0, 0, 0)
-    server = subprocess.Popen(command, preexec_fn=lambda: prctl(_PDEATHSIG, signal.SIGKILL, 0, 0, 0))
+    prctl(SUBREAPER, 1, 0, 0, 0)
+    server = subprocess.Popen(command, preexec_fn=lambda: prctl(PDEATHSIG, signal.SIGKILL, 0, 0, 0))
     try:
         while server.poll() is None:
             if select.select([pipe], [], [], 0.2)[0] or os.getppid() != parent:

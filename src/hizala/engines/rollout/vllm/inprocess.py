@@ -6,6 +6,7 @@ import gc
 import os
 import random
 import threading
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -156,7 +157,9 @@ def _process_kept() -> Iterator[None]:
     set_threads, threads = torch.set_num_threads, torch.get_num_threads()
     python, numpy = random.getstate(), np.random.get_state()
     try:
-        with torch.random.fork_rng(devices=[]):
+        with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
+            # Of vLLM's own calls: nothing a user could do about them.
+            warnings.simplefilter("ignore", FutureWarning)
             yield
     finally:
         gc.unfreeze()

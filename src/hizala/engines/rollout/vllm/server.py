@@ -176,6 +176,7 @@ class Server:
             try:
                 self._client.get("/health", timeout=5)
                 models = self._client.get("/v1/models", timeout=5)
+                self._client.post("/collective_rpc", {"method": "hizala_follow"}, timeout=5)
                 break
             except Lost:
                 pass
