@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -116,6 +117,28 @@ def test_memory_is_watched_where_there_is_no_cgroup(name: str, monkeypatch: pyte
     with Sandbox(limits=LIMITS) as sandbox:
         assert not sandbox.bounded
         assert sandbox.run(CONSUMING[name][0]).status == "memory"
+
+
+@NEEDS
+@pytest.mark.parametrize("watched", [True, False])
+def test_what_copies_share_counts_once(watched: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Five processes that see the same 120 MB of a limit of 256."""
+    if watched:
+        monkeypatch.setattr(memory.MemoryBound, "make", lambda slot: None)
+    source = """
+import os, time
+held = bytearray(b"x") * (120 << 20)
+for _ in range(4):
+    if not os.fork():
+        sum(held[::4096])
+        time.sleep(0.5)
+        os._exit(0)
+for _ in range(4):
+    os.wait()
+print(1)
+"""
+    with Sandbox(limits=replace(LIMITS, seconds=20.0, cpu_seconds=20.0)) as sandbox:
+        assert sandbox.run(source).stdout == b"1\n"
 
 
 @NEEDS

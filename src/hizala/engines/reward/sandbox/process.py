@@ -77,6 +77,7 @@ class Process:
             self._handle = os.pidfd_open(self.init)
             if self._bound is not None:
                 self._bound.take(self.init)
+                self._bound = self._bound if self._bound.usable else None
             if start is not None:
                 os.write(start, b"x")
         except (ValueError, KeyError, OSError) as error:
@@ -189,16 +190,18 @@ class Process:
         with suppress(OSError):
             if os.stat(root).st_dev == _OUTSIDE:
                 return None  # it still stands where it was started
-            for name in os.listdir(f"{root}/proc"):
-                if name.isdigit():
-                    resident, spent = _usage(f"{root}/proc/{name}/stat", children=name == "1")
-                    memory, cpu = memory + resident, cpu + spent
+            processes = [f"{root}/proc/{name}" for name in os.listdir(f"{root}/proc") if name.isdigit()]
+            for folder in processes:
+                resident, spent = _usage(f"{folder}/stat", children=folder.endswith("/1"))
+                memory, cpu = memory + resident, cpu + spent
             disk = os.statvfs(f"{root}/tmp")
-            memory += (disk.f_blocks - disk.f_bfree) * disk.f_frsize
             if disk.f_files - disk.f_ffree > self.limits.names:
                 return self.stop("files")
-        if memory > self.limits.memory * 1.25:  # shared pages count once for each process here
-            return self.stop("memory")
+            if not self._bound:  # else the kernel counts, and better
+                written = (disk.f_blocks - disk.f_bfree) * disk.f_frsize
+                # Copies share pages with what they were copied from; their true part is slower to read.
+                if memory + written > self.limits.memory < sum(map(_share, processes)) + written:
+                    return self.stop("memory")
         self._cpu = max(self._cpu, cpu)
         if self._cpu - self._spent > self.limits.cpu_seconds:
             return self.stop("cpu")
@@ -274,6 +277,15 @@ def _usage(path: str, *, children: bool) -> tuple[float, float]:
         return 0.0, 0.0
     spent = sum(int(value) for value in fields[11 : 15 if children else 13])
     return int(fields[21]) * _PAGE, spent / _TICKS
+
+
+def _share(folder: str) -> int:
+    """Bytes of a process's memory, pages that several share counted in parts."""
+    with suppress(OSError), open(f"{folder}/smaps_rollup", "rb") as file:
+        for line in file:
+            if line.startswith(b"Pss:"):
+                return int(line.split()[1]) * 1024
+    return 0
 
 
 def _exit_code(report: bytearray) -> int | None:
