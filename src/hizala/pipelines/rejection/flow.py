@@ -151,12 +151,12 @@ class _Asker:
                 for prompt, some in zip(mine, drawn, strict=True)
             ]
             verdicts = self.rewards.score([each.as_group() for each in answers])
-            found = [self._row(a, v) for a, v in zip(answers, verdicts, strict=True)]
+            found = [self._row(a, v, number // settings.chunk + 1) for a, v in zip(answers, verdicts, strict=True)]
         shares = self.world.gather(found)
         return [shares[i % self.world.size][i // self.world.size] for i in range(len(prompts))]
 
-    def _row(self, answers: Answers, verdicts: Sequence[Verdict]) -> Row:
-        """A row of samples.jsonl; kept responses carry their tokens."""
+    def _row(self, answers: Answers, verdicts: Sequence[Verdict], step: int) -> Row:
+        """A row of samples.jsonl, `step` being the number of its chunk; kept responses carry their tokens."""
         settings, group = self.settings, answers.prompt.group
         chosen = select(
             answers,
@@ -179,6 +179,7 @@ class _Asker:
             told.append(entry | ({"ids": list(sample.ids)} if i in chosen.kept else {}))
         return {
             "id": group.id,
+            "step": step,
             "prompt": group.prompt[-1].content,
             "task": str(group.meta.get("task", "")),
             "lang": str(group.meta.get("lang", "")),
