@@ -55,6 +55,13 @@ def test_it_prints_a_table_with_the_total_first(run: Path, capsys: pytest.Captur
     assert "not scored" in text
 
 
+def test_a_stage_that_no_process_holds_is_not_running(run: Path) -> None:
+    (run / "stages" / "02-dpo" / "state.json").write_text(json.dumps({"status": "running", "kind": "dpo"}))
+    assert summary(run)["stages"][1]["status"] == "interrupted"
+    with Ledger(run):
+        assert summary(run)["stages"][1]["status"] == "running"
+
+
 def test_it_prints_json(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["show", str(run), "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["stages"][0]["status"] == "done"

@@ -9,12 +9,25 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from types import TracebackType
 
-from rich.console import Console
+from rich.console import Console, RenderableType
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.text import Text
 
 console = Console(stderr=True, highlight=False, soft_wrap=True)
 _QUIET_SECONDS = 15.0
+_BAR_COLUMNS = 80  # of a bar with its counts and times
 _FIRST = os.environ.get("RANK", "0") == "0"  # of several processes one speaks
+
+
+class _Live(Progress):
+    """A bar with a note behind it, or below it where the terminal has no room for both."""
+
+    def get_renderables(self) -> Iterator[RenderableType]:
+        """The bar, and the note where it stands below."""
+        yield self.make_tasks_table(self.tasks)
+        note = self.tasks[0].fields["below"] if self.tasks else ""
+        if note:
+            yield Text(f"  {note}", no_wrap=True, overflow="ellipsis")
 
 
 class Bar:
@@ -32,11 +45,11 @@ class Bar:
         self._first = done
         self._live: Progress | None = None
         if console.is_terminal and _FIRST:
-            self._live = Progress(
+            self._live = _Live(
                 TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(),
                 TextColumn("left"), TimeRemainingColumn(), TextColumn("{task.fields[note]}"), console=console,
             )  # fmt: skip
-            self._task = self._live.add_task(label, total=total, completed=done, note="")
+            self._task = self._live.add_task(label, total=total, completed=done, note="", below="")
 
     def __enter__(self) -> Bar:
         if self._live:
@@ -56,7 +69,9 @@ class Bar:
         self.done += units
         note = "  ".join(f"{name.split('/')[-1]} {value:.4g}" for name, value in (metrics or {}).items())
         if self._live:
-            self._live.update(self._task, completed=self.done, note=note)
+            behind = console.width - _BAR_COLUMNS - len(self.label) >= len(note)
+            shown, below = (note, "") if behind else ("", note)
+            self._live.update(self._task, completed=self.done, note=shown, below=below)
         elif time.monotonic() - self._spoke > _QUIET_SECONDS and self.done < self.total:
             self._say(note)
 

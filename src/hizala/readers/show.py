@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from hizala.errors import RunError
+from hizala.readers.report.load import held
 
 
 def summary(run: Path) -> dict[str, Any]:
@@ -24,6 +25,9 @@ def summary(run: Path) -> dict[str, Any]:
     if not (run / "ledger.jsonl").is_file():
         raise RunError("this is not a run directory: it has no ledger.jsonl", where=str(run))
     stages = [_stage(place) for place in sorted((run / "stages").glob("[0-9][0-9]-*"))]
+    for stage in stages:
+        if stage["status"] == "running" and not held(run):
+            stage["status"] = "interrupted"
     return {"run": run.name, "stages": stages, "report": (run / "report.html").is_file()}
 
 
@@ -31,7 +35,7 @@ def _stage(place: Path) -> dict[str, Any]:
     state = _json(place / "state.json") or {}
     metrics = _lines(place / "metrics.jsonl")
     train = next((row for row in reversed(metrics) if row.get("split") == "train"), None)
-    held = next((row for row in reversed(metrics) if row.get("split") == "eval"), None)
+    last = next((row for row in reversed(metrics) if row.get("split") == "eval"), None)
     results = _json(place / "results.json") or {}
     return {
         "name": place.name.partition("-")[2],
@@ -41,7 +45,7 @@ def _stage(place: Path) -> dict[str, Any]:
         "seconds": state.get("seconds"),
         "step": train["step"] if train else None,
         "train": _figures(train),
-        "held_out": _figures(held),
+        "held_out": _figures(last),
         "rewards": _rewards(metrics),
         "models": results.get("models", {}),
         "paired": results.get("paired", []),

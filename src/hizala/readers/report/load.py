@@ -68,8 +68,7 @@ def load(run_dir: Path) -> RunView:
     resolved = reader.text(run_dir / "resolved.yaml")
     recipe = reader.text(run_dir / "recipe.yaml")
     plan = reader.plan(resolved or recipe)
-    held = _held(run_dir)
-    stages = _stages(reader, plan, held)
+    stages = _stages(reader, plan, held(run_dir))
     started, ended = _times(run_dir)
     return RunView(
         name=word(plan.get("name")) or run_dir.resolve().name,
@@ -171,7 +170,7 @@ class _Reader:
         return value if isinstance(value, dict) else {}
 
 
-def _stages(reader: _Reader, plan: Mapping[str, Any], held: bool) -> tuple[StageView, ...]:
+def _stages(reader: _Reader, plan: Mapping[str, Any], live: bool) -> tuple[StageView, ...]:
     planned = _planned(plan)
     home = reader.root / "stages"
     places: dict[int, Path] = {}
@@ -183,7 +182,7 @@ def _stages(reader: _Reader, plan: Mapping[str, Any], held: bool) -> tuple[Stage
     for number_ in sorted({*places, *range(1, len(planned) + 1)}):
         kind, name, config = planned[number_ - 1] if 0 < number_ <= len(planned) else ("", "", {})
         if number_ in places:
-            views.append(_stage(reader, number_, places[number_], kind, config, held))
+            views.append(_stage(reader, number_, places[number_], kind, config, live))
         else:
             views.append(StageView(number_, name, kind, "pending", config=config))
     return tuple(views)
@@ -203,10 +202,10 @@ def _planned(plan: Mapping[str, Any]) -> list[tuple[str, str, Mapping[str, Any]]
     return planned
 
 
-def _stage(reader: _Reader, number_: int, place: Path, kind: str, planned: Mapping[str, Any], held: bool) -> StageView:
+def _stage(reader: _Reader, number_: int, place: Path, kind: str, planned: Mapping[str, Any], live: bool) -> StageView:
     state, done = reader.mapping(place / "state.json"), reader.mapping(place / "done.json")
     status = "done" if done else word(state.get("status")) or "running"
-    if status == "running" and not held:
+    if status == "running" and not live:
         status = "interrupted"
     outputs = done.get("outputs")
     model = outputs.get("model") if isinstance(outputs, dict) else None
@@ -310,7 +309,7 @@ def _samples(rows: Iterable[Mapping[str, Any]]) -> Iterator[SampleRow]:
         )
 
 
-def _held(run_dir: Path) -> bool:
+def held(run_dir: Path) -> bool:
     """Whether a process is writing to the run: it holds a lock, and a lock dies with its process."""
     for name in (ledger.LOCK, ".lock"):
         try:

@@ -232,7 +232,7 @@ def _nil(line: Line) -> bool:
 def _named(name: str, stage: StageView, lines: Mapping[tuple[str, bool], Line]) -> list[Line]:
     if not name.startswith("*/"):
         return [lines[name, False]] if (name, False) in lines else []
-    found = [n for n in stage.train if n.endswith(name[1:]) and n.count("/") == 1]
+    found = [n for n in stage.train if n.endswith(name[1:]) and n.count("/") == 1 and not n.startswith("reward/")]
     return [lines[n, False] for n in found[:1]]
 
 
