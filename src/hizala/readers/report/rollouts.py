@@ -159,10 +159,10 @@ def _sampled(row: Mapping[str, Any]) -> Sampled:
 
 
 def _said(row: Mapping[str, Any]) -> str:
-    """The response; where an environment took part, every turn with its role."""
+    """The response; where it has several turns, each with its role."""
     turns = row.get("turns")
     told = [t for t in turns if isinstance(t, list) and len(t) == 2] if isinstance(turns, list) else []
-    if not told:
+    if len(told) < 2:
         return word(row.get("text"), 2_000_000)
     return "\n".join(f"[{word(role, 20)}] {word(content, 2_000_000)}" for role, content in told[:100])
 
