@@ -13,6 +13,37 @@ from bench_common import Turnstile
 from bench_prompts import reward
 
 
+def config_of(spec: dict[str, Any], folder: str) -> Any:
+    """TRL's configuration for a variant."""
+    import trl
+
+    return trl.GRPOConfig(
+        output_dir=folder,
+        per_device_train_batch_size=spec["micro"],
+        gradient_accumulation_steps=spec["batch"] // spec["micro"],
+        num_generations=spec["group"],
+        max_completion_length=spec["max_tokens"],
+        max_steps=1_000_000,
+        learning_rate=spec["lr"],
+        lr_scheduler_type="constant",
+        weight_decay=0.0,
+        max_grad_norm=1.0,
+        bf16=spec["dtype"] == "bfloat16",
+        gradient_checkpointing=spec["checkpointing"],
+        temperature=1.0,
+        top_k=0,
+        beta=0.0,
+        shuffle_dataset=False,
+        logging_steps=1,
+        save_strategy="no",
+        report_to=[],
+        disable_tqdm=True,
+        dataloader_pin_memory=False,
+        use_cpu=True,
+        seed=0,
+    )
+
+
 def main(spec: dict[str, Any]) -> None:
     gate = Turnstile(spec)
     import torch
@@ -58,37 +89,11 @@ def main(spec: dict[str, Any]) -> None:
         return [reward(text, right) for text, right in zip(completions, answer, strict=True)]
 
     rows = [json.loads(line) for line in Path(spec["prompts_file"]).read_text(encoding="utf-8").splitlines()]
-    responses = spec["batch"]
     with tempfile.TemporaryDirectory() as out:
-        config = trl.GRPOConfig(
-            output_dir=out,
-            per_device_train_batch_size=spec["micro"],
-            gradient_accumulation_steps=responses // spec["micro"],
-            num_generations=spec["group"],
-            max_completion_length=spec["max_tokens"],
-            max_steps=1_000_000,
-            learning_rate=spec["lr"],
-            lr_scheduler_type="constant",
-            weight_decay=0.0,
-            max_grad_norm=1.0,
-            bf16=spec["dtype"] == "bfloat16",
-            gradient_checkpointing=spec["checkpointing"],
-            temperature=1.0,
-            top_k=0,
-            beta=0.0,
-            shuffle_dataset=False,
-            logging_steps=1,
-            save_strategy="no",
-            report_to=[],
-            disable_tqdm=True,
-            dataloader_pin_memory=False,
-            use_cpu=True,
-            seed=0,
-        )
         trainer = Timed(
             model=spec["model"],
             reward_funcs=scored,
-            args=config,
+            args=config_of(spec, out),
             train_dataset=Dataset.from_list([{"prompt": r["prompt"], "answer": r["answer"]} for r in rows]),
             processing_class=AutoTokenizer.from_pretrained(spec["model"]),
             callbacks=[Wait()],
