@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -74,6 +75,29 @@ NONE = {
 @pytest.mark.parametrize("text", NONE)
 def test_without_a_program_there_is_a_reason(text: str) -> None:
     assert program_of(response(text), PYTHON) == ("", NONE[text])
+
+
+def test_what_stands_in_a_block_is_not_changed() -> None:
+    code = "text = '\x0c \x1c \u2028 \u0085'\n\n\tprint(text)  \n"
+    assert program_of(response(f"Here:\n{fenced(code)}and so on"), PYTHON) == (code, "")
+
+
+SLOW = (
+    "```" + " " * 40_000 + "`",
+    "```" + "a" * 40_000 + "`",
+    "`" * 40_000,
+    "```\n" * 20_000,
+    "<answer>" * 20_000 + "</answer>" * 20_000,
+    "<think>" * 20_000 + "</think>" * 20_000,
+    " " * 100_000 + "```",
+)
+
+
+@pytest.mark.parametrize("text", SLOW, ids=lambda text: text[:10])
+def test_no_text_takes_long_to_read(text: str) -> None:
+    began = time.perf_counter()
+    program_of(response(text), PYTHON)
+    assert time.perf_counter() - began < 1.0
 
 
 def test_only_the_last_turn_is_read() -> None:

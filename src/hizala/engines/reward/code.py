@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Literal
@@ -18,8 +17,6 @@ from hizala.errors import DataError
 from hizala.records import Finding, Group, Response, Verdict
 from hizala.registry import Bound, reward
 
-_FENCE = re.compile(r"[ \t]*(`{3,}|~{3,})[ \t]*([^\s`]*)[^`\n]*")
-
 
 @dataclass(frozen=True, slots=True)
 class Block:
@@ -33,10 +30,9 @@ class Block:
 def blocks(text: str) -> Iterator[Block]:
     """The fenced blocks of a text in order; a fence is closed by one of its own kind that is at least as long."""
     fence, tag, held = "", "", list[str]()
-    for line in text.splitlines():
-        found = _FENCE.fullmatch(line)
-        if not fence and found:
-            fence, tag, held = found[1], found[2].lower(), []
+    for line in text.replace("\r\n", "\n").split("\n"):
+        if not fence and (found := _opening(line)):
+            (fence, tag), held = found, []
         elif fence and line.strip().startswith(fence) and not line.strip().strip(fence[0]):
             yield Block(tag, "\n".join(held) + "\n", closed=True)
             fence = ""
@@ -44,6 +40,16 @@ def blocks(text: str) -> Iterator[Block]:
             held.append(line)
     if fence:
         yield Block(tag, "\n".join(held) + "\n", closed=False)
+
+
+def _opening(line: str) -> tuple[str, str] | None:
+    """The fence that a line opens a block with, and the word behind it; None where it opens none."""
+    bare = line.strip()
+    words = bare.lstrip(bare[:1])
+    fence = bare[: len(bare) - len(words)]
+    if len(fence) < 3 or fence[0] not in "`~" or (fence[0] == "`" and "`" in words):
+        return None
+    return fence, words.split(maxsplit=1)[0].lower() if words.strip() else ""
 
 
 def program_of(response: Response, language: Language) -> tuple[str, str]:
