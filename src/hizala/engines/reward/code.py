@@ -93,6 +93,7 @@ class Code:
         memory_mb: memory of one program with everything it starts.
         processes: processes and threads of one program.
         tolerance: of numbers, absolute or relative; 0: exactly.
+        kills: after this many tests that had to be stopped the rest of a program's tests count as failed.
         workers: programs that run at one time; 0: one a core.
         sandbox: `bubblewrap`, or `none_i_trust_the_code`: programs run as you.
     Raises:
@@ -112,6 +113,7 @@ class Code:
         memory_mb: Annotated[int, Bound(ge=16)] = 512,
         processes: Annotated[int, Bound(ge=1)] = 16,
         tolerance: Annotated[float, Bound(ge=0)] = 0.0,
+        kills: Annotated[int, Bound(ge=1)] = 2,
         workers: Annotated[int, Bound(ge=0)] = 0,
         sandbox: Isolation = "bubblewrap",
     ) -> None:
@@ -119,7 +121,10 @@ class Code:
         self.credit = credit
         self.sandbox = Sandbox(language, limits=limits, isolation=sandbox)
         cores = len(os.sched_getaffinity(0))
-        self.judge = Judge(self.sandbox, workers=workers or cores, tolerance=tolerance, stop_early=self.credit == "all")
+        stop_early = credit == "all"
+        self.judge = Judge(
+            self.sandbox, workers=workers or cores, tolerance=tolerance, stop_early=stop_early, kills=kills
+        )
 
     def score(self, groups: Sequence[Group]) -> list[list[Verdict]]:
         """One list a group, one verdict a response; `parts` gives the tests, and those passed where all were run."""
