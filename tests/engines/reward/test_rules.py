@@ -313,6 +313,15 @@ def test_hostile_text_gets_a_finite_value_from_every_rule_in_time(every: Compose
     assert set(verdict.parts) == set(RULES)
 
 
+def test_a_scored_response_says_what_it_lost_points_for() -> None:
+    composed = build({"math": 1.0, "format": {"weight": 0.5, "style": "answer"}}, RewardContext(workers=1))
+    ((right, wrong),) = composed.score([group("Answer: 4", "5", answer=4, lang="en")])
+    composed.close()
+    assert (right.value, right.reason) == (1.5, "")
+    assert wrong.value == 0.0
+    assert wrong.reason.startswith("math: wrong answer: 5; format: the answer does not begin with 'Answer:'")
+
+
 def test_every_rule_says_what_it_is_and_what_it_needs() -> None:
     for spec in rewards:
         assert spec.summary

@@ -172,7 +172,8 @@ class Composed:
     def score(self, groups: Sequence[Group]) -> list[list[Verdict]]:
         """One list a group, one verdict a response: the weighted sum, and in `parts` each reward's own value.
 
-        A component that could not score leaves the value None and its name out of `parts`; the reason names it.
+        A component that could not score leaves the value None and its name out of `parts`; the reason names it. Of a
+        scored response the reason is what the rewards remark of it ("math: wrong answer: 41").
         """
         with self._lock:
             start = time.monotonic()
@@ -266,7 +267,8 @@ class Composed:
         work.component.count(list(work.table.values()), cached=cached, seconds=work.seconds)
 
     def _sum(self, works: Sequence[_Work], place: Place) -> Verdict:
-        total, parts, reasons, asked = 0.0, {}, [], False
+        total, parts, asked = 0.0, {}, False
+        reasons, notes = list[str](), list[str]()
         for work in works:
             verdict, component = work.table.get(place), work.component
             if verdict is None:
@@ -275,11 +277,12 @@ class Composed:
                 parts[component.name] = verdict.value
                 total += component.weight * verdict.value
                 asked = asked or component.weight != 0
+                notes += [f"{component.name}: {verdict.reason}"] if verdict.reason else []
             elif component.weight:
                 reasons.append(f"{component.name}: {verdict.reason}")
         if not reasons and not asked:
             reasons.append("no reward applies to this prompt")
-        return Verdict(None if reasons else total, "; ".join(reasons), parts)
+        return Verdict(None if reasons else total, "; ".join(reasons + notes), parts)
 
 
 def _light(response: Response) -> Response:
