@@ -10,6 +10,7 @@ from typing import Any, cast
 
 import pytest
 import torch
+from chat_models import FAMILIES, FIXTURES, write_model
 from safetensors.torch import load_file
 
 import hizala
@@ -233,23 +234,87 @@ def test_a_reply_cannot_open_or_close_a_turn(template: ChatTemplate) -> None:
     assert control == ["<|im_start|>", "<|im_end|>", "<|im_start|>"]  # the tool's own turn, and the next one's opening
 
 
-def test_a_template_without_tool_turns_is_refused_before_anything_runs(template: ChatTemplate, tmp_path: Path) -> None:
+def family(name: str, folder: Path) -> ChatTemplate:
+    """A tokenizer with the chat template of a family of real models."""
+    row = FAMILIES[name]
+    text = (FIXTURES / f"{name}.jinja").read_text("utf-8")
+    special, plain = row["special"].split(), row.get("plain", "").split()
+    made = write_model(
+        folder, row["make"](), text, special=special, plain=plain, names=row["names"], stops=row["stops"]
+    )
+    return ChatTemplate.load(made)
+
+
+@pytest.mark.parametrize(
+    ("name", "role", "around"),
+    [
+        ("llama3", "tool", "<|start_header_id|>tool<|end_header_id|>\n\n84<|eot_id|>"),
+        ("qwen3", "tool", "<|im_start|>tool\n84<|im_end|>"),
+        ("qwen3", "user", "<|im_start|>user\n84<|im_end|>"),
+        ("gemma3", "user", "<start_of_turn>user\n84<end_of_turn>"),
+        ("mistral3", "user", "[INST]"),
+        ("mistral7", "user", "[INST]84[/INST]"),
+    ],
+)
+def test_families_of_chat_templates_write_replies_as_they_do(tmp_path: Path, name: str, role: Any, around: str) -> None:
+    """Also where a template writes earlier turns without their reasoning: what was generated stays as it was."""
+    template = family(name, tmp_path)
+    call, last = said(template, "<think>a</think><calc>12*7</calc>"), said(template, "b")
+    made = Conversations(make("calculator"), template, max_turns=2, context=None, role=role)
+    sampler = Script([list(call), list(last)])
+    ((found,),) = made.sample(sampler, [prompt_of(template)], n=1, max_tokens=300, seed=1)
+    assert list(found.sample.ids[: len(call)]) == call
+    assert list(found.sample.ids[-len(last) :]) == last
+    told = template.visible(found.sample.ids[len(call) : -len(last)])
+    assert around in told
+    assert "84" in told
+    assert found.turns[1] == Message(role, "84")
+
+
+@pytest.mark.parametrize(
+    ("name", "said_of_it"), [("gemma3", "refuses"), ("mistral3", "refuses"), ("mistral7", "as the policy's own")]
+)
+def test_a_template_that_cannot_write_tool_turns_is_refused(tmp_path: Path, name: str, said_of_it: str) -> None:
+    with pytest.raises(TemplateError, match=said_of_it) as caught:
+        Conversations(make("calculator"), family(name, tmp_path), max_turns=2, context=None)
+    assert "reply_role: user" in caught.value.fix
+
+
+def test_a_template_that_leaves_tool_turns_out_is_refused(template: ChatTemplate, tmp_path: Path) -> None:
     path = tmp_path / "no-tools.jinja"
     path.write_text(
         "{%- for m in messages if m['role'] != 'tool' -%}{{- '<|im_start|>' + m['role'] + '\n' + m['content'] + "
         "'<|im_end|>\n' -}}{%- endfor -%}{%- if add_generation_prompt -%}{{- '<|im_start|>assistant\n' -}}{%- endif -%}"
     )
     silent = ChatTemplate.load(world.model_dir(), template=str(path))
-    with pytest.raises(TemplateError, match="role 'tool'"):
+    with pytest.raises(TemplateError, match="leaves out"):
         Conversations(make("calculator"), silent, max_turns=2, context=None)
+
+
+def test_a_reply_that_says_what_stands_for_a_turn_does_not_confuse(template: ChatTemplate) -> None:
+    """Whatever the prompt and the reply say, only what follows the policy's turn is taken."""
+
+    class Echo:
+        def reset(self, group: Group, seed: int) -> None: ...
+
+        def step(self, state: None, text: str) -> tuple[str | None, None]:
+            return "Hizala Hizalaa", None
+
+    made = Conversations(Echo(), template, max_turns=2, context=None)
+    sampler = Script([said(template, "a"), said(template, "b")])
+    prompt = prompt_of(template, "Hizala nedir? Hizalaa?")
+    ((found,),) = made.sample(sampler, [prompt], n=1, max_tokens=200, seed=1)
+    shown = replace(prompt.group, responses=(Response(found.turns),))
+    assert found.sample.ids == template.encode_group(shown).responses[0].ids
 
 
 def test_environments_are_found_by_name_and_settings_without_effect_refused() -> None:
     assert "calculator" in environments
     with pytest.raises(ConfigError, match="did you mean 'calculator'"):
         make("calculater")
-    with pytest.raises(ValueError, match="max_turns has no effect"):
-        OnlineSettings(data="world:prompts", rewards={"gold": 1.0}, max_turns=2)
+    for given in ({"max_turns": 2}, {"reply_role": "user"}):
+        with pytest.raises(ValueError, match="has no effect without an environment"):
+            OnlineSettings(data="world:prompts", rewards={"gold": 1.0}, **given)
 
 
 def test_buffered_conversations_survive_a_checkpoint(template: ChatTemplate) -> None:

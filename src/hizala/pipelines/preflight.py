@@ -18,7 +18,7 @@ from hizala.pipelines.material import load_template, open_source, source_of
 from hizala.pipelines.offline import make_objective
 from hizala.pipelines.online import settings as online
 from hizala.pipelines.online.settings import OnlineSettings
-from hizala.pipelines.online.turns import Conversations, make
+from hizala.pipelines.online.turns import conversations
 from hizala.pipelines.rejection.settings import RejectionSettings
 from hizala.pipelines.settings import EvaluateSettings, TrainSettings, row_of
 
@@ -64,7 +64,7 @@ def _check_online(stage: Stage, settings: OnlineSettings, base: Path) -> None:
     online.check(algorithms.get(stage.kind), settings)
     template = load_template(base, settings.template)
     if settings.environment is not None:
-        Conversations(make(settings.environment), template, max_turns=settings.max_turns or 4, context=None)
+        conversations(settings, template, None)
     open_source(settings.data, shape="prompt", format=settings.format, limit=settings.limit)
 
 

@@ -28,7 +28,7 @@ from hizala.pipelines.online.settings import (
     objectives,
 )
 from hizala.pipelines.online.source import Source, local
-from hizala.pipelines.online.turns import Conversations, make
+from hizala.pipelines.online.turns import Conversations, conversations
 from hizala.pipelines.progress import say, working
 from hizala.pipelines.rundir import write_json
 from hizala.pipelines.scorers import TextScorer, load_scorer
@@ -215,9 +215,7 @@ def _conversations(settings: OnlineSettings, policy: Policy, template: ChatTempl
     """What answers the policy between its turns, where the settings name an environment."""
     if settings.environment is None:
         return None
-    return Conversations(
-        make(settings.environment), template, max_turns=settings.max_turns or 4, context=policy.context_length
-    )
+    return conversations(settings, template, policy.context_length)
 
 
 def _sampler(context: StageContext, settings: OnlineSettings, policy: Policy, template: ChatTemplate) -> Sampler:

@@ -13,8 +13,8 @@ import torch
 from numpy.typing import NDArray
 
 from hizala.core import importance
-from hizala.core.detect.reflection import reflects
 from hizala.core.advantages import explained_variance
+from hizala.core.detect.reflection import reflects
 from hizala.core.kl import ESTIMATORS
 from hizala.core.logps import SeqLogps
 from hizala.core.shaping import soft_overlong, token_rewards, uncertain

@@ -62,6 +62,10 @@ class OnlineSettings(OptimiserSettings):
     max_turns: Annotated[
         int | None, Field(ge=1, description="environment: most turns of the policy in a response; default 4")
     ] = None
+    reply_role: Annotated[
+        Literal["tool", "user"] | None,
+        Field(description="environment: role its replies are written with; default tool, user for templates without"),
+    ] = None
     staleness: Annotated[
         int,
         Field(
@@ -145,8 +149,9 @@ class OnlineSettings(OptimiserSettings):
                 raise ValueError(f"{name} has no effect with kl_in '{self.kl_in}'")
         if self.kl_rate is not None and self.kl_target is None:
             raise ValueError("kl_rate has no effect without kl_target")
-        if self.max_turns is not None and self.environment is None:
-            raise ValueError("max_turns has no effect without an environment: every response is one turn")
+        for name in ("max_turns", "reply_role"):
+            if self.environment is None and getattr(self, name) is not None:
+                raise ValueError(f"{name} has no effect without an environment: every response is one turn")
         if self.refresh_reference is not None and self.kl_in == "none":
             raise ValueError("refresh_reference has no effect: without kl_in there is no reference")
         if self.refresh_reference is not None and self.lora is not None:

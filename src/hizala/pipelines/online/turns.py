@@ -5,19 +5,21 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 from hizala.config import schema_of
 from hizala.engines.data.templates import ChatTemplate
 from hizala.errors import ConfigError, TemplateError
 from hizala.pipelines.candidates import Prompt
+from hizala.pipelines.online.settings import OnlineSettings
 from hizala.protocols import Environment, Sampler
 from hizala.records import Message, Sample
 from hizala.registry import environments
 
-# Stands for a turn of the policy where only what a template writes around it is wanted.
+# Stands for a turn of the policy where only what a template writes after it is wanted.
 _STAND_IN = "Hizala"
 _PROBE = "4711"
+ReplyRole = Literal["tool", "user"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,31 +66,39 @@ class Conversations:
     """Samples conversations in rounds: all open ones take their next turn together, by any sampler.
 
     What was sampled is never encoded again: a reply is encoded once, with what the chat template writes around a turn
-    of the role `tool`, and appended to the tokens. Replies are masked: they are not trained and have no log-probs.
+    of its role, and appended to the tokens. Replies are masked: they are not trained and have no log-probs.
 
     Args:
         environment: answers turns.
         template: of the policy's tokenizer.
         max_turns: turns of the policy in one conversation, at most; a call in the last goes unanswered.
         context: tokens of prompt and conversation the model was made for; None: no bound.
+        role: that replies are written with.
     Raises:
         ConfigError: max_turns below 1.
-        TemplateError: the template does not write turns of the role `tool`.
+        TemplateError: the template cannot write turns of that role, or writes them as the policy's own.
     """
 
     def __init__(
-        self, environment: Environment, template: ChatTemplate, *, max_turns: int, context: int | None
+        self,
+        environment: Environment,
+        template: ChatTemplate,
+        *,
+        max_turns: int,
+        context: int | None,
+        role: ReplyRole = "tool",
     ) -> None:
         if max_turns < 1:
             raise ConfigError(f"max_turns is {max_turns}, but must be at least 1", where="max_turns")
         self.environment, self.template = environment, template
-        self.max_turns, self.context = max_turns, context
+        self.max_turns, self.context, self.role = max_turns, context, role
         self._ends = frozenset(template.end_ids())
-        if _PROBE not in self._around((Message("user", _STAND_IN),), _PROBE):
+        if problem := self._unwritable():
+            other = "" if role == "user" else "reply_role: user, or "
             raise TemplateError(
-                "the chat template leaves out turns of the role 'tool'",
+                f"the chat template {problem} turns of the role '{role}'",
                 where=template.where,
-                fix="use a model whose template writes tool turns, or no environment",
+                fix=f"{other}a model whose template writes them",
             )
 
     def sample(
@@ -152,15 +162,55 @@ class Conversations:
             return False
         talk.ids += said
         talk.mask += [False] * len(said)
-        talk.turns.append(Message("tool", reply))
+        talk.turns.append(Message(self.role, reply))
         return True
 
+    def _unwritable(self) -> str:
+        """What the template does with turns of the replies' role that it should not; empty where it writes them."""
+        if self.template.renderer is None:
+            return ""  # contents alone: no turn has a role
+        before = (Message("user", "?"), Message("assistant", _STAND_IN))
+        try:
+            written = self.template.render((*before, Message(self.role, _PROBE)), opened=True)
+        except TemplateError:
+            return "refuses"
+        if _PROBE not in self._around(before[:1], _PROBE):
+            return "leaves out"
+        try:
+            own = self.template.render((*before, Message("assistant", _PROBE)), opened=True)
+        except TemplateError:
+            return ""
+        return "writes as the policy's own the" if own == written else ""
+
     def _around(self, prompt: Sequence[Message], reply: str) -> str:
-        """What stands between the end of a turn of the policy and the beginning of its next, guarded."""
-        turn = Message("assistant", _STAND_IN)
-        opened = self.template.render(prompt, opened=True)
-        spans = self.template.spans(prompt, (turn, Message("tool", reply), turn), opened)
-        return "".join(span.text for span in spans if not span.trained)
+        """What stands between the end of a turn of the policy and the beginning of its next, guarded.
+
+        Only what follows the policy's turn is taken: templates may write earlier turns otherwise than they were
+        generated (without their reasoning), and what was generated stays as it is.
+        """
+        if self.template.renderer is None:
+            return self.template.guard(reply)
+        mark = _STAND_IN
+        while any(mark in text for text in (reply, *(m.content for m in prompt))):
+            mark += "a"
+        whole = self.template.render((*prompt, Message("assistant", mark), Message(self.role, reply)), opened=True)
+        _, found, rest = whole.partition(mark)
+        ends = [(rest.find(text), text) for text in self.template.end_texts if text in rest]
+        if not found or not ends or rest[: min(ends)[0]].strip():
+            raise TemplateError("the turn before a reply is not closed by an end token", where=self.template.where)
+        at, end = min(ends)
+        return rest[at + len(end) :]
+
+
+def conversations(settings: OnlineSettings, template: ChatTemplate, context: int | None) -> Conversations:
+    """Conversations as a stage's settings, which name an environment, ask for them; raises as its parts do."""
+    return Conversations(
+        make(settings.environment or ""),
+        template,
+        max_turns=settings.max_turns or 4,
+        context=context,
+        role=settings.reply_role or "tool",
+    )
 
 
 def _derived(seed: int, what: str) -> int:
