@@ -154,7 +154,11 @@ class Pool:
             return self._control
         ours, theirs = socket.socketpair()
         with theirs:
-            arguments = [json.dumps(sys.path), str(theirs.fileno()), json.dumps([self.modules, self.names])]
+            arguments = [
+                json.dumps([str(place) for place in sys.path]),
+                str(theirs.fileno()),
+                json.dumps([self.modules, self.names]),
+            ]
             process = subprocess.Popen(
                 [sys.executable, "-c", _BOOT, *arguments],
                 pass_fds=[theirs.fileno()],
