@@ -185,6 +185,8 @@ class Process:
         if now - self._looked < _TICK or self.init is None:
             return None
         self._looked = now
+        if self._bound and self._bound.kills() > self._kills:  # the kernel has ended one of its processes
+            return self.stop("memory")
         root = f"/proc/{self.init}/root"
         memory = cpu = 0.0
         with suppress(OSError):
