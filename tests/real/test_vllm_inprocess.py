@@ -289,3 +289,19 @@ def test_it_stays_in_its_thread_and_alone(sampler: VllmSampler, policy: Policy, 
     with pytest.raises(ConfigError, match="already belongs to a group"):
         VllmSampler(policy, end_ids=[0])
     sampler.sample(prompts, n=1, max_tokens=1, seed=0)
+
+
+def test_more_prompts_than_fit_into_one_batch_are_sampled_all_the_same(
+    sampler: VllmSampler, policy: Policy, prompts: list[list[int]]
+) -> None:
+    """Where a prompt is computed in parts, a request with a seed ends vLLM's CPU engine."""
+    sampler.distribution = Distribution()
+    many = [[*prompts[0], *([40 + index] * 150)] for index in range(96)]
+    samples = sampler.sample(many, n=1, max_tokens=2, seed=0)
+    assert sampler.report.prompt_tokens > 2 * 4096
+    for prompt, group in zip(many, samples, strict=True):
+        np.testing.assert_allclose(
+            np.concatenate([s.logps for s in group]),
+            np.concatenate(trained(policy, prompt, group, Distribution())),
+            atol=1e-3,
+        )

@@ -100,7 +100,7 @@ def move(policy: Policy, seed: int) -> None:
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for parameter in policy.module.parameters():
-            parameter.add_(torch.randn(parameter.shape, generator=generator) * 0.003)
+            parameter.add_(torch.randn(parameter.shape, generator=generator) * 0.0005)
 
 
 def work(sampler: VllmSampler, prompts: list[list[int]]) -> list[list[Sample]]:
@@ -158,7 +158,11 @@ def test_samples_are_the_trainers_distribution_and_repeat(
 
 
 def test_every_sync_is_verified_and_used(sampler: VllmSampler, policy: Policy, prompts: list[list[int]]) -> None:
-    for version in (1, 2, 3):
+    """And a server that nobody harms is never started again: its threads come and go meanwhile."""
+    before, until = processes(sampler), time.monotonic() + 10
+    version = 0
+    while version < 12 or time.monotonic() < until:
+        version += 1
         move(policy, version)
         sampler.sync(policy, version)
         assert (sampler.version, sampler.synced.version) == (version, version)
@@ -168,6 +172,8 @@ def test_every_sync_is_verified_and_used(sampler: VllmSampler, policy: Policy, p
         assert sampler.report.version == version
         assert gaps(policy, prompts[:4], groups).max() < 1e-3
     assert len(list(sampler._store.glob("weights-*"))) == 1
+    assert server_of(sampler).restarts == 0
+    assert processes(sampler) == before
 
 
 def test_only_its_owner_reaches_it_and_the_key_is_told_nobody(sampler: VllmSampler) -> None:
@@ -218,7 +224,7 @@ def test_a_server_lost_between_calls_comes_back_with_new_weights_and_one_lost_to
     # The guard alone: without it each of the others ends with the one that started it.
     tree.pop("guard").kill()
     assert psutil.wait_procs(tree.values(), timeout=20)[1] == []
-    with pytest.raises(TrainError, match=r"lost 1 times in one call; the end of its log:\n    .*") as told:
+    with pytest.raises(TrainError, match=r"lost 1 times in one call, last with '.+'; the end of its log:\n ") as told:
         sampler.sample(prompts[:2], n=2, max_tokens=4, seed=0)
     assert server._key not in str(told.value)
     server.most = kept

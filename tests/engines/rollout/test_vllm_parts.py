@@ -63,7 +63,20 @@ def test_a_server_is_started_with_what_an_engine_in_process_is(tmp_path: Path) -
     assert "--enforce-eager" in flags
     assert f"--model={tmp_path}" in flags
     assert "--max-model-len=-1" in flags
-    assert {flag.partition("=")[0] for flag in flags} == {"--" + name.replace("_", "-") for name in made.arguments()}
+    assert "--no-enable-chunked-prefill" in flags
+    names = {flag.partition("=")[0].removeprefix("--").removeprefix("no-") for flag in flags}
+    assert names == {name.replace("_", "-") for name in made.arguments()}
+
+
+def test_the_cache_holds_all_rows_where_a_gibibyte_does() -> None:
+    config = {"num_hidden_layers": 4, "num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": 32}
+    config |= {"hidden_size": 128, "max_position_embeddings": 4096}
+    each = 2 * 4 * 2 * 32 * 4
+    assert settings.cache_bytes(config, "float32", 255, 127) == 256 * 128 * each
+    assert settings.cache_bytes(config, "bfloat16", 255, 127) == 128 * 128 * each
+    assert settings.cache_bytes(config, "float32", 255, None) == 1 << 30
+    assert settings.cache_bytes(config, "float32", 1, 10) == 1 << 24
+    assert settings.cache_bytes({"d_model": 5}, "float32", 1, 10) == 1 << 30
 
 
 def test_seeds_belong_to_the_prompt_and_not_to_its_place() -> None:

@@ -6,9 +6,10 @@ named, but an output layer tied to the embedding is in no file: it would keep th
 
 from __future__ import annotations
 
-import ctypes
 import os
 import signal
+import threading
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,6 @@ from safetensors import safe_open
 from torch import Tensor, nn
 
 from hizala.engines.rollout.vllm.digest import digest
-from hizala.engines.rollout.vllm.guard import PDEATHSIG
 
 # Columns of a matrix that are read back; a matrix of no more than twice as many is read back whole.
 COLUMNS = 64
@@ -46,9 +46,20 @@ class Extension:
         return {"version": version, "digest": digest(tensors), **in_use(model, tensors, seed=version)}
 
     def hizala_follow(self) -> list[int]:
-        """End with the process that started this one, the server's; its id. Never called where that is a trainer."""
-        ctypes.CDLL(None, use_errno=True).prctl(PDEATHSIG, signal.SIGKILL, 0, 0, 0)
-        return [os.getppid()]
+        """End with the process that started this one, the server's; its id. Never called where that is a trainer.
+
+        By looking: the kernel's signal at a parent's death comes when the thread that started the child ends, and a
+        server's threads come and go.
+        """
+        parent = os.getppid()
+
+        def follow() -> None:
+            while os.getppid() == parent:
+                time.sleep(0.5)
+            os.kill(os.getpid(), signal.SIGKILL)
+
+        threading.Thread(target=follow, daemon=True).start()
+        return [parent]
 
 
 def read(directory: Path) -> Iterator[tuple[str, Tensor]]:

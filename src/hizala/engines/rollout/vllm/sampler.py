@@ -40,6 +40,10 @@ class Exports(Protocol):
         """What is set to evaluation while it is measured."""
 
     @property
+    def config(self) -> Mapping[str, Any]:
+        """Its `config.json`."""
+
+    @property
     def vocab_size(self) -> int:
         """Rows of the vocabulary."""
 
@@ -121,7 +125,7 @@ class VllmSampler:
         mode: inprocess (starts sooner; one such sampler at a time, used in the thread that made it) or server (a
             process of its own: a crash of it costs a restart, and it can sample while this process trains).
         dtype: float32 or bfloat16: of vLLM's weights, cache and computation.
-        kv_cache_bytes: memory of the key-value cache.
+        kv_cache_bytes: memory of the key-value cache; None: what `rows` of `length` tokens take, 1 GiB at most.
         length: tokens of prompt and response, at most; None: as many as the model and the cache allow.
         rows: sequences decoded side by side, at most.
         eager: False compiles, which takes half a minute at the start.
@@ -148,7 +152,7 @@ class VllmSampler:
         min_p: Annotated[float, Bound(ge=0, lt=1)] = 0.0,
         mode: str = "inprocess",
         dtype: str = "float32",
-        kv_cache_bytes: Annotated[int, Bound(ge=1 << 20)] = 1 << 30,
+        kv_cache_bytes: Annotated[int, Bound(ge=1 << 20)] | None = None,
         length: Annotated[int, Bound(ge=2)] | None = None,
         rows: Annotated[int, Bound(ge=1)] = 256,
         eager: bool = True,
@@ -161,7 +165,13 @@ class VllmSampler:
         self.end_ids = tuple(sorted(set(end_ids)))
         if not self.end_ids:
             raise ConfigError("a sampler needs at least one end token", where="end_ids")
-        if rows < 1 or kv_cache_bytes < 1 or patience <= 0 or limit <= 0 or restarts < 0:
+        if (
+            rows < 1
+            or (kv_cache_bytes is not None and kv_cache_bytes < 1)
+            or patience <= 0
+            or limit <= 0
+            or restarts < 0
+        ):
             raise ConfigError("rows, kv_cache_bytes, patience and limit must be above 0, restarts not below")
         if mode == "inprocess" and threads is not None:
             raise ConfigError("in this process vLLM uses torch's threads", where="threads", fix="leave it out")
@@ -177,7 +187,8 @@ class VllmSampler:
         try:
             base = self._store / "base"
             policy.export(base, dtype)
-            settings = engine_settings.EngineSettings(base, dtype, kv_cache_bytes, length, rows, eager)
+            cache = kv_cache_bytes or engine_settings.cache_bytes(policy.config, dtype, rows, length)
+            settings = engine_settings.EngineSettings(base, dtype, cache, length, rows, eager)
             if mode == "server":
                 self._engine = Server(
                     settings, self._store, threads=threads, patience=patience, limit=limit, restarts=restarts

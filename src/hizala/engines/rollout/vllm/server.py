@@ -30,6 +30,7 @@ from hizala.records import Sample
 GENERATE = "/inference/v1/generate"  # tokens in, tokens out: no text is made on the way
 _LOOK = 0.25  # seconds between looks at a server that works
 _TOLD = 12  # last lines of the server's log that an error shows
+_CAUSE = re.compile(r"\(EngineCore.*\b\w+(?:Error|Exception): ")
 # What torchrun tells the trainer's processes of each other is not for the server.
 _TRAINERS = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "GROUP_RANK", "MASTER_ADDR", "MASTER_PORT")
 _COUNTED = re.compile(r"^vllm:(?:generation|prompt)_tokens_total\S* (\S+)$", re.MULTILINE)
@@ -64,7 +65,7 @@ class Server:
             raise missing()
         self.settings, self.store, self.threads = settings, store, threads
         self.patience, self.limit, self.most = patience, limit, restarts
-        self.restarts, self.length = 0, 0
+        self.restarts, self.length, self.lost = 0, 0, ""
         self._weights, self._version, self._written = settings.directory, 0, 0
         self._key = secrets.token_hex(16)
         self._guard: subprocess.Popen[bytes] | None = None
@@ -93,7 +94,8 @@ class Server:
             try:
                 answer = self._load()
                 break
-            except Lost:
+            except Lost as error:
+                self.lost = str(error)
                 self._again(before)
         if old != self.settings.directory:
             shutil.rmtree(old, ignore_errors=True)
@@ -108,7 +110,8 @@ class Server:
             try:
                 answer = self._client.post(GENERATE, body, timeout=self.limit)
                 break
-            except Lost:
+            except Lost as error:
+                self.lost = str(error)
                 self._again(before)
         found = answer["prompt_logprobs"][1:]
         return [float(at[str(token)]["logprob"]) for at, token in zip(found, ids[1:], strict=True)]
@@ -154,7 +157,7 @@ class Server:
             environment["TORCH_COMPILE_DISABLE"] = "1"
         if self.threads is not None:
             environment["OMP_NUM_THREADS"] = str(self.threads)
-        with (self.store / "log").open("wb") as log:
+        with (self.store / "log").open("ab") as log:
             self._guard = subprocess.Popen(
                 command,
                 stdin=subprocess.DEVNULL,
@@ -215,8 +218,8 @@ class Server:
                         try:
                             found[request.index] = future.result()
                             watch.moved()
-                        except Lost:
-                            lost = True
+                        except Lost as error:
+                            lost, self.lost = True, str(error)
                         except Refused as error:
                             raise ConfigError(f"vLLM refused a request: {error}") from error
                     if ready:
@@ -242,7 +245,7 @@ class Server:
         """Start it again with the weights it had. Raises TrainError after `restarts` of them since `before`."""
         self._kill()
         if self.restarts - before >= self.most:
-            raise self._failed(f"vLLM's server was lost {self.most + 1} times in one call")
+            raise self._failed(f"vLLM's server was lost {self.most + 1} times in one call, last with '{self.lost}'")
         self.restarts += 1
         self._start()
 
@@ -266,9 +269,11 @@ class Server:
 
     def _failed(self, message: str) -> TrainError:
         try:
-            lines = (self.store / "log").read_text("utf-8", "replace").splitlines()[-_TOLD:]
+            lines = (self.store / "log").read_text("utf-8", "replace").splitlines()
         except OSError:
             lines = []
+        # The engine's own error stands far above: the API's, which follow from it, come last.
+        lines = [line for line in lines[:-_TOLD] if _CAUSE.search(line)][-2:] + lines[-_TOLD:]
         told = "\n    ".join(line.replace(self._key, "…") for line in lines)
         return TrainError(f"{message}; the end of its log:\n    {told}" if told else message)
 
@@ -288,6 +293,7 @@ class _Watch:
         """False once it has ended, or has done nothing for `patience` seconds."""
         server, now = self._server, time.monotonic()
         if server._guard is None or server._guard.poll() is not None:
+            server.lost = "it ended"
             return False
         if now - self._looked >= min(2.0, server.patience / 4):
             try:
@@ -298,7 +304,10 @@ class _Watch:
             except (Lost, Refused):
                 pass
             self._looked = time.monotonic()
-        return time.monotonic() - self._last < server.patience
+        if time.monotonic() - self._last < server.patience:
+            return True
+        server.lost = f"no new token in {server.patience:g} s"
+        return False
 
 
 def _samples(answer: Mapping[str, Any], n: int) -> list[Sample]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,8 @@ from hizala.errors import ConfigError, nearest
 FITTING = -1
 DTYPES = ("float32", "bfloat16")
 MODES = ("inprocess", "server")
+MOST_CACHE, LEAST_CACHE = 1 << 30, 1 << 24
+BLOCK = 128  # tokens: vLLM's block on a CPU, the largest it uses anywhere
 # Below it vLLM draws from another temperature than it was asked for.
 COLDEST = 0.01
 EXTENSION = "hizala.engines.rollout.vllm.extension.Extension"
@@ -57,6 +60,8 @@ class EngineSettings:
             "max_num_seqs": self.rows,
             "enforce_eager": self.eager,
             "enable_prefix_caching": True,
+            # A prompt computed in parts rewinds its request's random numbers, which a CPU's cannot: the engine dies.
+            "enable_chunked_prefill": False,
             "skip_tokenizer_init": True,
             "load_format": "safetensors",
             # The model's own generation_config would add a top_k or a temperature of its own.
@@ -70,11 +75,11 @@ class EngineSettings:
         """The same for its server's command line."""
         flags = []
         for name, value in self.arguments().items():
-            flag = "--" + name.replace("_", "-")
-            if value is True:
-                flags.append(flag)
-            elif value is not False:
-                flags.append(f"{flag}={value}")
+            flag = name.replace("_", "-")
+            if isinstance(value, bool):
+                flags.append(f"--{flag}" if value else f"--no-{flag}")
+            else:
+                flags.append(f"--{flag}={value}")
         return flags
 
 
@@ -111,3 +116,23 @@ def check(distribution: Distribution, mode: str, dtype: str) -> None:
             where="temperature",
             fix=f"0 is greedy; otherwise at least {COLDEST}",
         )
+
+
+def cache_bytes(config: Mapping[str, Any], dtype: str, rows: int, length: int | None) -> int:
+    """Bytes of cache in which `rows` sequences of `length` tokens fit, within `MOST_CACHE`.
+
+    Args:
+        config: a model's `config.json`; where it does not say what a token takes, `MOST_CACHE` is returned.
+        dtype: of the cache.
+        length: None: the model's context.
+    """
+    length = length or config.get("max_position_embeddings")
+    layers, heads = config.get("num_hidden_layers"), config.get("num_attention_heads")
+    if not (length and layers and heads and config.get("hidden_size")):
+        return MOST_CACHE
+    keys = config.get("num_key_value_heads") or heads
+    size = config.get("head_dim") or config["hidden_size"] // heads
+    token = 2 * layers * keys * size * (2 if dtype == "bfloat16" else 4)
+    # Memory is given out in blocks; one row more than asked for, and no less than vLLM is content with.
+    blocks = (rows + 1) * (length // BLOCK + 1)
+    return int(min(MOST_CACHE, max(LEAST_CACHE, blocks * BLOCK * token)))
