@@ -154,13 +154,9 @@ class Pool:
             return self._control
         ours, theirs = socket.socketpair()
         with theirs:
-            arguments = [
-                json.dumps([str(place) for place in sys.path]),
-                str(theirs.fileno()),
-                json.dumps([self.modules, self.names]),
-            ]
+            path, needed = json.dumps([*map(str, sys.path)]), json.dumps([self.modules, self.names])
             process = subprocess.Popen(
-                [sys.executable, "-c", _BOOT, *arguments],
+                [sys.executable, "-c", _BOOT, path, str(theirs.fileno()), needed],
                 pass_fds=[theirs.fileno()],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
