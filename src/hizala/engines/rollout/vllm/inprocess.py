@@ -111,7 +111,10 @@ class InProcess:
         # One of its helpers is compiled on its own even when all else is eager: twelve seconds for a count.
         stance = "force_eager" if self._eager else "default"
         with torch.random.fork_rng(devices=[]), torch.compiler.set_stance(stance), torch.no_grad():
-            yield
+            try:
+                yield
+            except Exception as error:
+                raise TrainError(f"vLLM failed: {type(error).__name__}: {error}") from error
 
 
 def missing() -> ConfigError:
