@@ -129,6 +129,7 @@ def test_what_can_be_asked_for_is_done(variant: str, write_recipe: Write) -> Non
             assert last["entropy/entropy"] > 0
         case "truncated":
             assert first["mismatch/max"] < 1e-3
+            assert first["mismatch/outside"] < 0.01
         case "cut":
             assert first["samples/truncated"] > 0.2
             assert all(one["tokens"] <= 10 for row in rows(recipe, "samples.jsonl", None) for one in row["responses"])

@@ -117,6 +117,8 @@ def forward(
     wanted = [name for name in OUTPUTS if name in names]
     if "old" in names and "old" not in columns and "policy" not in wanted:
         wanted.insert(0, "policy")
+    if distribution is not None and distribution.truncates and "policy" in wanted and "outside" not in wanted:
+        wanted.append("outside")
     values: dict[str, Any] = (
         {"policy": policy.logps(tree, distribution=distribution)}
         if wanted == ["policy"]

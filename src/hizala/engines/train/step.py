@@ -163,6 +163,8 @@ class Engine:
             gap = measured.gap
             if gap is not None:
                 tally.compare(gap, live=live)
+            if "outside" in measured.values:
+                tally.add("mismatch/outside", measured.values["outside"], live=live)
             (total if live else total * 0.0).backward()  # type: ignore[no-untyped-call]
         return tally
 
