@@ -52,6 +52,7 @@ $(DEMO)/.installed: $(PINNED)
 $(VENV)/.installed: $(PINNED)
 	$(call environment,$(VENV),.[dev$(comma)peers])
 	$(call vllm,$(VENV))
+	$(call sources,$(VENV))
 	@touch $@
 
 comma := ,
@@ -71,6 +72,13 @@ define vllm
 	else \
 	  echo "no vLLM for this machine: tests that need it are skipped" >&2; \
 	fi
+endef
+
+# Peers that are read and never imported: their source alone, behind everything else on the path.
+define sources
+	$(1)/bin/python $(PIP) --no-deps --target $(1)/peers verl==0.9.1 openrlhf==0.11.2
+	@$(1)/bin/python -c 'import pathlib, site; \
+	  pathlib.Path(site.getsitepackages()[0], "peers.pth").write_text(str(pathlib.Path("$(1)/peers").resolve()))'
 endef
 
 # The report is tested in a real browser, code rewards in a real sandbox.

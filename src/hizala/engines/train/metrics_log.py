@@ -49,7 +49,7 @@ class MetricsLog:
             file.seek(keep)
             self._files[name] = file
 
-    def train(self, step: int, metrics: Mapping[str, float], perf: Mapping[str, float] | None = None) -> None:
+    def train(self, step: int, metrics: Mapping[str, float], perf: Mapping[str, Any] | None = None) -> None:
         """A training step's row, and its row about the machine."""
         self._write(METRICS, {"step": step, "split": "train", **metrics})
         if perf is not None:

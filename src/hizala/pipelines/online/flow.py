@@ -72,7 +72,7 @@ def train(context: StageContext) -> None:
         total = settings.steps * settings.updates
         engine = Engine(policy, _engine_settings(settings, total, context.key), live, settings.distribution)
         critic = _critic(context, settings, row, of_critic, total)
-        sampler = _sampler(context, settings, policy, template)
+        sampler = _sampler(settings, policy, template, (*prompts, *held_out))
         advantage = advantages.get(row.advantage or "")
         source = Source(
             settings, prompts, sampler, rewards, template, seed,
@@ -218,7 +218,7 @@ def _conversations(settings: OnlineSettings, policy: Policy, template: ChatTempl
     return conversations(settings, template, policy.context_length)
 
 
-def _sampler(context: StageContext, settings: OnlineSettings, policy: Policy, template: ChatTemplate) -> Sampler:
+def _sampler(settings: OnlineSettings, policy: Policy, template: ChatTemplate, prompts: Sequence[Prompt]) -> Sampler:
     if settings.sampler == "local":
         return local(policy, template, settings)
     if World.current().size > 1:
@@ -236,4 +236,6 @@ def _sampler(context: StageContext, settings: OnlineSettings, policy: Policy, te
             mode="server" if settings.sampler == "vllm_server" else "inprocess",
             dtype=settings.sampler_dtype or settings.dtype,
             rows=settings.prompts * settings.group_size,
+            # A conversation grows by what its environment says, up to the model's own context.
+            length=None if settings.environment else max(len(p.ids) for p in prompts) + settings.max_tokens,
         )

@@ -156,7 +156,7 @@ class Loop:
             "tokens_per_second": sum(g.tokens for g in groups) / seconds,
             "peak_memory_mb": memory,
         }
-        self.log.train(self.step, metrics, perf)
+        self.log.train(self.step, metrics, {**perf, **self.source.told()})
         self.trackers.log({**metrics, **perf}, self.step)
         self.lines.add(rows(scored, self.step))
         self._look(metrics)

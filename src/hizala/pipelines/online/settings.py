@@ -165,6 +165,8 @@ class OnlineSettings(OptimiserSettings):
             raise ValueError("minibatches is greater than prompts: a minibatch holds at least one group")
         if not self.dynamic_sampling and self.refills != type(self).model_fields["refills"].default:
             raise ValueError("refills has no effect without dynamic_sampling")
+        if self.sampler == "vllm" and self.staleness:
+            raise ValueError("vLLM in this process cannot sample while it trains; use sampler: vllm_server")
         if self.sampler == "local" and self.sampler_dtype is not None:
             raise ValueError("sampler_dtype has no effect with the local sampler, which computes as the policy does")
         return self

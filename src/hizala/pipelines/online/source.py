@@ -99,6 +99,17 @@ class Source:
         harvest.dropped = len(spare[kept:])
         return harvest
 
+    def told(self) -> dict[str, Any]:
+        """What a sampler apart says of its last call: the digest of its weights, its gap to the policy, restarts."""
+        synced, report = getattr(self.sampler, "synced", None), getattr(self.sampler, "report", None)
+        if synced is None:
+            return {}
+        return {
+            "sampler/digest": synced.digest,
+            "sampler/gap": synced.gap,
+            "sampler/restarts": getattr(report, "restarts", 0),
+        }
+
     def _ask(self, harvest: Harvest, count: int, policy: Decodable) -> list[Scored]:
         start, harvest.position = harvest.position, harvest.position + count
         asked = [self.prompts[self.order[place][0]] for place in range(start, start + count)]
