@@ -118,8 +118,8 @@ def test_next_tokens_have_the_distribution_of_the_local_sampler(
         exact = next_token(policy, prompt, TRUNCATED)
         # Nothing that is cut off is ever drawn.
         assert set(theirs) <= set(np.flatnonzero(exact))
-        values["vllm"].append(fit(theirs, exact))
-        values["local"].append(fit(ours, exact))
+        values["vllm"].append(float(fit(theirs, exact)))
+        values["local"].append(float(fit(ours, exact)))
         common = [t for t, p in enumerate(exact) if n * p >= 5]
         if len(common) > 1:
             table = [[counts[t] for t in common] for counts in (theirs, ours)]
@@ -151,7 +151,7 @@ def test_log_probs_are_those_the_trainer_computes(
         for sample, ours in zip(samples, trained(policy, prompt, samples, distribution), strict=True):
             gaps.append(np.abs(np.array(sample.logps) - ours))
     gap = np.concatenate(gaps)
-    record_property("gap", {"mean": gap.mean(), "max": gap.max(), "tokens": len(gap)})
+    record_property("gap", {"mean": float(gap.mean()), "max": float(gap.max()), "tokens": len(gap)})
     assert len(gap) > 500
     assert gap.mean() < 1e-5
     assert gap.max() < 1e-3

@@ -99,7 +99,7 @@ def test_adapters_are_added_in(record_property: Callable[[str, object], None]) -
         sampler.sync(policy, 1)
         assert sampler.synced.digest != first
         policy.module.eval()
-        record_property("gap", gap(policy, sampler, 1e-3))
+        record_property("gap", float(gap(policy, sampler, 1e-3)))
 
 
 def test_bfloat16_is_exact_in_weights_and_near_in_log_probs(record_property: Callable[[str, object], None]) -> None:
@@ -109,7 +109,7 @@ def test_bfloat16_is_exact_in_weights_and_near_in_log_probs(record_property: Cal
         sampler.sync(policy, 1)
         assert sampler.synced.compared == 35
         assert 1e-4 < sampler.synced.gap < 0.1
-        record_property("gap", {"probe": sampler.synced.gap, "largest": gap(policy, sampler, 0.5)})
+        record_property("gap", {"probe": float(sampler.synced.gap), "largest": float(gap(policy, sampler, 0.5))})
 
 
 @pytest.fixture

@@ -148,7 +148,7 @@ def test_samples_are_the_trainers_distribution_and_repeat(
 ) -> None:
     first = sampler.sample(prompts, n=4, max_tokens=24, seed=3)
     gap = gaps(policy, prompts, first)
-    record_property("gap", {"mean": gap.mean(), "max": gap.max(), "tokens": len(gap)})
+    record_property("gap", {"mean": float(gap.mean()), "max": float(gap.max()), "tokens": len(gap)})
     assert len(gap) > 300
     assert gap.mean() < 1e-5
     assert gap.max() < 1e-3
