@@ -77,6 +77,7 @@ endef
 # Peers that are read and never imported: their source alone, behind everything else on the path.
 define sources
 	$(1)/bin/python $(PIP) --no-deps --target $(1)/peers verl==0.9.1 openrlhf==0.11.2
+	@rm -rf $(1)/peers/tests $(1)/peers/scripts
 	@$(1)/bin/python -c 'import pathlib, site; \
 	  pathlib.Path(site.getsitepackages()[0], "peers.pth").write_text(str(pathlib.Path("$(1)/peers").resolve()))'
 endef

@@ -119,6 +119,6 @@ def test_the_sample_has_the_lengths_of_the_whole():
 
 def test_a_batch_must_divide_the_pairs(capsys):
     with pytest.raises(SystemExit):
-        dpo.parse(["--pairs", "20", "--batch", "16"])
+        dpo.pair_options("", ["--pairs", "20", "--batch", "16"])
     assert "multiple" in capsys.readouterr().err
-    assert dpo.parse(["--pairs", "32", "--models", "4m"]).pairs == {"4m": 32}
+    assert dpo.pair_options("", ["--pairs", "32", "--models", "4m"]).pairs == {"4m": 32}
