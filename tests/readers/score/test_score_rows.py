@@ -54,7 +54,7 @@ def test_separators_inside_of_texts_end_no_line(tmp_path: Path) -> None:
         (b"\n \n", "holds no rows"),
         (b"[]", "holds no rows"),
         (b'{"a": 1}\n\xff\xfe\n', r":2: is not UTF-8 text"),
-        (gzip.compress(b'{"a": 1}')[:-6], "damaged or cut short"),
+        (gzip.compress(b'{"a": 1}', mtime=0)[:-6], "damaged or cut short"),
         (b"\x1f\x8bnot gzip at all", "damaged or cut short"),
         (b'{"a": 1}\n{"a": ', r"line 2 is not JSON \(Expecting value, column 7\)"),
         (b'{"a": 1}\n{"a": -Infinity}', "line 2 holds -Infinity"),
