@@ -92,7 +92,8 @@ def test_losing_the_nursery_at_work_loses_no_verdict() -> None:
 
 
 OWNER = """
-import sys, time
+import signal, sys, time
+signal.signal(signal.SIGINT, signal.default_int_handler)  # whoever started the tests may have it ignored
 sys.path[:0] = {path!r}
 from hizala.engines.reward.pool import Pool
 from test_pool import job, MODULES, NAMES
